@@ -1,0 +1,86 @@
+// Weights by name: what the layers are built from, wherever the bytes come from.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bertgen/core/dtype.hpp"
+#include "bertgen/core/tensor.hpp"
+
+namespace bertgen {
+
+/// One stored tensor. `owner` keeps the bytes at `data` alive (usually a mapped file); they may be unaligned.
+struct StoredTensor {
+  DType dtype = DType::f32;
+  Shape shape;
+  const std::byte* data = nullptr;
+  std::shared_ptr<const void> owner;
+
+  /// All elements as T. Throws CheckpointError for a type that is not floating.
+  template <typename T>
+  Tensor<T> to() const {
+    Tensor<T> tensor(shape);
+    convert(dtype, data, tensor.size(), tensor.data());
+    return tensor;
+  }
+};
+
+/// The tensors of a checkpoint, with a record of which were used. Filled by a loader, read through WeightScope.
+/// Reading marks names as used, so a Weights belongs to one thread while a model is built from it.
+class Weights {
+ public:
+  /// `source` names the tensors' origin in errors, usually the file's name.
+  explicit Weights(std::string source = {}) : source_(std::move(source)) {}
+
+  /// Throws CheckpointError if `name` is there already.
+  void add(std::string name, StoredTensor tensor);
+  bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  /// The tensor; marks it used. Throws CheckpointError naming what is missing, or both shapes if they differ, or the
+  /// type if it is not a floating one.
+  const StoredTensor& get(std::string_view name, const Shape& expected) const;
+  /// The tensor, whatever its shape and type; does not mark it.
+  const StoredTensor* find(std::string_view name) const;
+  /// Records that a tensor needs no reader (an ignorable buffer).
+  void mark_used(std::string_view name) const;
+  /// Throws CheckpointError naming up to five tensors that nobody has read.
+  void require_all_used() const;
+
+  const std::string& source() const { return source_; }
+  /// Every name with its tensor, in alphabetical order.
+  const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
+
+ private:
+  std::string source_;
+  std::map<std::string, StoredTensor, std::less<>> tensors_;
+  mutable std::set<std::string, std::less<>> used_;
+};
+
+/// Weights whose names begin with a prefix: `WeightScope(weights) / "encoder" / "layer" / 3` reads "encoder.layer.3.…".
+/// Refers to the Weights it was made from.
+class WeightScope {
+ public:
+  WeightScope(const Weights& weights) : weights_(&weights) {}  // NOLINT: a whole checkpoint is a scope
+
+  WeightScope operator/(std::string_view child) const;
+  WeightScope operator/(std::size_t index) const { return *this / std::to_string(index); }
+
+  bool contains(std::string_view name) const { return weights_->contains(path(name)); }
+  const StoredTensor& get(std::string_view name, const Shape& expected) const {
+    return weights_->get(path(name), expected);
+  }
+  /// The full name of `name` in this scope.
+  std::string path(std::string_view name) const { return prefix_ + std::string(name); }
+  const Weights& weights() const { return *weights_; }
+
+ private:
+  const Weights* weights_;
+  std::string prefix_;
+};
+
+}  // namespace bertgen

@@ -1,0 +1,63 @@
+// Scratch memory of one computation, and how many threads it may use.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "bertgen/core/tensor.hpp"
+
+namespace bertgen {
+
+/// A stack of scratch memory that grows to what the largest computation needs and then stays: once warm, nothing is
+/// allocated. Not thread-safe: each thread that computes has a Workspace of its own.
+class Workspace {
+ public:
+  /// Computations given this workspace run on up to `threads` threads. Throws ArgumentError if `threads` < 1.
+  explicit Workspace(int threads = 1);
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  int threads() const { return threads_; }
+  /// Bytes held, in use or not.
+  std::size_t capacity() const;
+
+  /// Memory taken while a Scope lives is given back when it ends. Scopes nest.
+  class Scope {
+   public:
+    explicit Scope(Workspace& workspace)
+        : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {
+      ++workspace_.depth_;
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    ~Scope() { workspace_.release(block_, used_); }
+
+    /// An uninitialised tensor, 64-byte aligned, valid until this scope ends.
+    template <typename T>
+    TensorView<T> take(Shape shape) {
+      return {static_cast<T*>(workspace_.allocate(shape.size() * sizeof(T))), shape};
+    }
+
+   private:
+    Workspace& workspace_;
+    std::size_t block_;
+    std::size_t used_;
+  };
+
+ private:
+  struct Block {
+    std::unique_ptr<std::byte[]> memory;
+    std::size_t size;
+  };
+  void* allocate(std::size_t bytes);
+  void release(std::size_t block, std::size_t used) noexcept;
+
+  int threads_;
+  std::vector<Block> blocks_;
+  std::size_t block_ = 0;  ///< index of the block in use
+  std::size_t used_ = 0;   ///< bytes used of it
+  std::size_t depth_ = 0;  ///< live scopes
+};
+
+}  // namespace bertgen

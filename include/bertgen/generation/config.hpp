@@ -1,0 +1,79 @@
+// The options of generate(), under transformers' names.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bertgen/core/token.hpp"
+
+namespace bertgen {
+
+/// When a beam search with enough finished hypotheses ends.
+enum class EarlyStopping : std::uint8_t {
+  no,     ///< when the best running beam, penalised at its present length, is no better than the worst finished one
+  yes,    ///< at once
+  never,  ///< when it could not become better at any length up to max_length either
+};
+
+/// Factor `factor`^n on the end token's score from the n-th token after `start` on.
+struct ExponentialDecay {
+  std::size_t start = 0;  ///< generated tokens
+  double factor = 1;
+  bool operator==(const ExponentialDecay&) const = default;
+};
+
+/// Hugging Face's GenerationConfig. An unset field has the default named beside it; lengths count the decoder's prompt,
+/// the start token included, unless they say "new".
+struct GenerationConfig {
+  // Length
+  std::optional<std::size_t> max_length;      ///< prompt + 20 new tokens
+  std::optional<std::size_t> max_new_tokens;  ///< wins over max_length
+  std::optional<std::size_t> min_length;      ///< 0
+  std::optional<std::size_t> min_new_tokens;  ///< wins over min_length
+  // Search
+  std::optional<std::size_t> num_beams;                ///< 1: greedy
+  std::optional<std::size_t> num_return_sequences;     ///< 1; at most num_beams
+  std::optional<double> length_penalty;                ///< 1; scores are divided by length ^ length_penalty
+  std::optional<EarlyStopping> early_stopping;         ///< no
+  // What is changed in the scores, in transformers' order
+  std::optional<std::vector<std::pair<TokenIds, double>>> sequence_bias;
+  std::optional<double> encoder_repetition_penalty;    ///< 1
+  std::optional<double> repetition_penalty;            ///< 1
+  std::optional<std::size_t> no_repeat_ngram_size;     ///< 0: repeats are allowed
+  std::optional<std::size_t> encoder_no_repeat_ngram_size;  ///< 0
+  std::optional<std::vector<TokenIds>> bad_words_ids;
+  std::optional<TokenId> forced_bos_token_id;
+  std::optional<TokenIds> forced_eos_token_id;
+  std::optional<bool> remove_invalid_values;           ///< false
+  std::optional<ExponentialDecay> exponential_decay_length_penalty;
+  std::optional<TokenIds> suppress_tokens;
+  std::optional<TokenIds> begin_suppress_tokens;
+  std::optional<bool> renormalize_logits;              ///< false
+  // Special ids
+  std::optional<TokenId> decoder_start_token_id;  ///< bos_token_id
+  std::optional<TokenId> bos_token_id;
+  std::optional<TokenId> pad_token_id;
+  std::optional<TokenIds> eos_token_id;  ///< none: only length ends a sequence
+
+  /// Reads the keys of a JSON object into their fields; a null unsets its field. Known keys that cannot matter here
+  /// (`use_cache`, `transformers_version`, …) are skipped; sampling options without do_sample and unknown keys come back
+  /// as warnings. Throws ConfigError naming `source` and the key: a wrong type or range, an option that is not
+  /// supported and not at its neutral value. On an error nothing has changed.
+  std::vector<std::string> update(std::string_view json, std::string_view source = "generation_config.json");
+  /// The fields that are set, keys in alphabetical order.
+  std::string to_json() const;
+  /// Throws ConfigError where transformers does: num_return_sequences beyond num_beams, max_new_tokens of 0, forced and
+  /// suppressed ids that leave nothing.
+  void validate() const;
+
+  bool operator==(const GenerationConfig&) const = default;
+};
+
+/// The defaults of a checkpoint that has no generation_config.json: the generation keys of config.json's top level, then
+/// those of its decoder, as transformers 5 reads them. Throws ConfigError.
+GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source);
+
+}  // namespace bertgen

@@ -1,0 +1,111 @@
+// generate(): from source ids to generated ids, by the search that the configuration names.
+#pragma once
+
+#include "bertgen/generation/beam_search.hpp"
+#include "bertgen/generation/greedy.hpp"
+
+namespace bertgen {
+
+/// The generated sequences: num_return_sequences for each input, in order, best first. Unlike transformers', rows are
+/// not padded to one length.
+struct GenerateOutput {
+  std::vector<GeneratedSequence> sequences;
+};
+
+/// What goes into generate(), under transformers' names; one vector a sequence.
+struct GenerateInputs {
+  std::vector<TokenIds> input_ids;
+  std::vector<AttentionMask> attention_mask;  ///< empty: all ids are visible, padding too
+  std::vector<TokenIds> decoder_input_ids;    ///< empty: the start token
+};
+
+namespace detail {
+
+/// transformers prepends the start token if no row begins with it; if one does, all are taken as they are.
+inline std::vector<TokenIds> prompts(const GenerateInputs& inputs, TokenId start) {
+  if (inputs.decoder_input_ids.empty()) return std::vector<TokenIds>(inputs.input_ids.size(), TokenIds{start});
+  if (inputs.decoder_input_ids.size() != inputs.input_ids.size()) {
+    throw ShapeError("decoder_input_ids: expected " + std::to_string(inputs.input_ids.size()) +
+                     " sequences, as in input_ids, got " + std::to_string(inputs.decoder_input_ids.size()));
+  }
+  std::vector<TokenIds> prompts = inputs.decoder_input_ids;
+  const bool some_begin = std::any_of(prompts.begin(), prompts.end(),
+                                      [start](const TokenIds& row) { return !row.empty() && row.front() == start; });
+  for (TokenIds& row : prompts) {
+    if (row.empty()) throw ArgumentError("decoder_input_ids: expected at least one id in each row, got none");
+    if (!some_begin) row.insert(row.begin(), start);
+  }
+  return prompts;
+}
+
+/// Refuses a source that is empty or longer than the position table.
+inline void check_sources(const std::vector<TokenIds>& input_ids, std::size_t positions) {
+  for (std::size_t s = 0; s < input_ids.size(); ++s) {
+    if (!input_ids[s].empty() && input_ids[s].size() <= positions) continue;
+    throw ArgumentError("input_ids: expected 1 to " + std::to_string(positions) +
+                        " ids (the encoder's max_position_embeddings) in row " + std::to_string(s) + ", got " +
+                        std::to_string(input_ids[s].size()));
+  }
+}
+
+/// The length at which a row ends. The last id is never read back, so it needs no position.
+inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_length, std::size_t positions) {
+  const std::size_t limit = config.max_new_tokens ? prompt_length + *config.max_new_tokens
+                                                  : config.max_length.value_or(prompt_length + 20);
+  if (limit <= prompt_length) {
+    throw ArgumentError("max_length: expected more than the decoder prompt's " + std::to_string(prompt_length) +
+                        " ids, got " + std::to_string(limit));
+  }
+  if (limit > positions + 1) {
+    throw ArgumentError("max_length: expected at most " + std::to_string(positions + 1) +
+                        " ids (the decoder's max_position_embeddings, and one that is not read back), got " +
+                        std::to_string(limit) + " with a prompt of " + std::to_string(prompt_length));
+  }
+  return limit;
+}
+
+}  // namespace detail
+
+/// Continues each sequence as `config` says; what it leaves unset has transformers' default. A result depends on its
+/// own row alone. Throws ConfigError for options that contradict each other, ArgumentError for ids outside the
+/// vocabularies, for sequences that would pass the position table and for empty ones, ShapeError for lists that do not
+/// fit together.
+template <typename T>
+GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
+                        const GenerationConfig& config, Workspace& workspace) {
+  config.validate();
+  const std::optional<TokenId> start = config.decoder_start_token_id ? config.decoder_start_token_id
+                                                                     : config.bos_token_id;
+  if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
+  if (inputs.input_ids.empty()) return {};
+  detail::check_sources(inputs.input_ids, model.config().encoder.max_position_embeddings);
+  const TokenIds eos = config.eos_token_id.value_or(TokenIds{});
+
+  std::vector<TokenIds> prompts = detail::prompts(inputs, *start);
+  std::vector<GenerationItem> items;
+  std::size_t longest = 0;
+  for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
+    const std::size_t limit =
+        detail::row_limit(config, prompts[s].size(), model.config().decoder.max_position_embeddings);
+    longest = std::max(longest, limit);
+    items.push_back({inputs.input_ids[s], std::move(prompts[s]), limit});
+  }
+
+  const std::size_t beams = config.num_beams.value_or(1);
+  const PackedBatch sources = pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop);
+  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), items.size() * beams, longest);
+  model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
+  Stepper<T> stepper(model.decoder(), cache, items, items.size() * beams, workspace);
+  const LogitsProcessors<T> processors = make_logits_processors<T>(config, eos);
+  if (beams == 1) return {greedy_search<T>(stepper, items, processors, eos)};
+  const BeamSettings settings{beams, config.num_return_sequences.value_or(1), config.length_penalty.value_or(1),
+                              config.early_stopping.value_or(EarlyStopping::no)};
+  return {beam_search<T>(stepper, items, settings, processors, eos)};
+}
+
+extern template GenerateOutput generate<float>(const BasicEncoderDecoderModel<float>&, const GenerateInputs&,
+                                               const GenerationConfig&, Workspace&);
+extern template GenerateOutput generate<double>(const BasicEncoderDecoderModel<double>&, const GenerateInputs&,
+                                                const GenerationConfig&, Workspace&);
+
+}  // namespace bertgen

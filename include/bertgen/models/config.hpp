@@ -1,0 +1,70 @@
+// What config.json says of a model.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bertgen/core/token.hpp"
+#include "bertgen/nn/attention.hpp"
+
+namespace bertgen {
+
+/// The architecture of one half, encoder or decoder. Fields and defaults are those of Hugging Face's
+/// BertGenerationConfig; fields that only matter in training, and those that versions 4 and 5 dropped, are ignored.
+struct TransformerConfig {
+  std::string model_type = "bert-generation";
+  std::size_t vocab_size = 50358;
+  std::size_t hidden_size = 1024;
+  std::size_t num_hidden_layers = 24;
+  std::size_t num_attention_heads = 16;
+  std::size_t intermediate_size = 4096;
+  std::string hidden_act = "gelu";
+  std::size_t max_position_embeddings = 512;
+  double layer_norm_eps = 1e-12;
+  std::optional<TokenId> pad_token_id = 0;
+  std::optional<TokenId> bos_token_id = 2;
+  std::vector<TokenId> eos_token_id = {1};  ///< several are allowed; empty for none
+  bool is_decoder = false;
+  bool add_cross_attention = false;
+  bool tie_word_embeddings = true;
+  /// Only an encoder-decoder's decoder has it; other than the encoder's hidden size it is refused.
+  std::optional<std::size_t> cross_attention_hidden_size;
+
+  /// Reads the text of a config.json. Missing fields keep their defaults, unknown ones are ignored. Throws ConfigError
+  /// naming `source` and the field: a wrong type or size, a hidden size that the heads do not divide, an unknown
+  /// hidden_act, a position_embedding_type other than absolute, cross-attention in what is no decoder.
+  static TransformerConfig from_json(std::string_view text, std::string_view source = "config.json");
+  /// As transformers writes it, keys in alphabetical order.
+  std::string to_json() const;
+  /// Throws ConfigError as from_json does.
+  void validate() const;
+  /// What nn/ needs of it.
+  LayerConfig layer_config(const BuildOptions& build) const;
+};
+
+/// The page's first class; the same fields serve the other families.
+using BertGenerationConfig = TransformerConfig;
+
+/// Hugging Face's EncoderDecoderConfig: two halves, and the ids that generation and the loss start from.
+struct EncoderDecoderConfig {
+  TransformerConfig encoder;
+  TransformerConfig decoder;
+  std::optional<TokenId> decoder_start_token_id;
+  std::optional<TokenId> pad_token_id;
+  std::optional<TokenId> bos_token_id;
+  std::vector<TokenId> eos_token_id;
+  /// All weights that both halves have are the same (transformers 4 wrote such files, 5 cannot read them).
+  bool tie_encoder_decoder = false;
+  std::string tokenizer_class;
+
+  /// Reads the text of a config.json whose model_type is encoder-decoder. Throws ConfigError as TransformerConfig does,
+  /// and for a missing half or one of a family that is not supported.
+  static EncoderDecoderConfig from_json(std::string_view text, std::string_view source = "config.json");
+  std::string to_json() const;
+  /// Throws ConfigError if a half is not valid or the halves do not fit together.
+  void validate() const;
+};
+
+}  // namespace bertgen

@@ -1,0 +1,106 @@
+// The decoder with its language-model head: token ids, and an encoder's states, to scores of the next token.
+#pragma once
+
+#include "bertgen/models/encoder.hpp"
+#include "bertgen/nn/lm_head.hpp"
+
+namespace bertgen {
+
+/// BertGenerationDecoder. All methods are const and thread-safe, given a Workspace and a cache a thread.
+template <typename T>
+class BasicDecoder {
+ public:
+  /// Loads a directory with config.json and weights of a decoder. Throws ConfigError and CheckpointError.
+  static BasicDecoder from_pretrained(const std::filesystem::path& directory, const LoadOptions& options = {});
+  /// Reads the weights of a language model at `scope`: `bert` and `lm_head`. Throws CheckpointError and ConfigError.
+  BasicDecoder(const WeightScope& scope, const TransformerConfig& config, const BuildOptions& build = {})
+      : config_(config),
+        stack_(scope / "bert", config, build),
+        lm_head_(scope / "lm_head", stack_.embeddings().word_embeddings(), config.tie_word_embeddings, build) {}
+
+  const TransformerConfig& config() const { return config_; }
+  std::size_t bytes() const { return stack_.bytes() + lm_head_.bytes(); }
+
+  /// An empty cache for `rows` sequences, expected to become at most `most_rows` of up to `max_length` tokens.
+  EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0) const {
+    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length};
+  }
+
+  /// Computes the cross-attention keys and values of the encoder's states, [source rows, hidden_size], that lie as
+  /// `sources` says. Throws ConfigError if the decoder has no cross-attention.
+  void attend_to(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
+                 Workspace& workspace) const {
+    if (!config_.add_cross_attention) {
+      throw ConfigError("decoder: expected add_cross_attention to attend to an encoder's states, got false");
+    }
+    cache.set_sources(sources.offsets, sources.key_lists);
+    for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
+      stack_.layers()[i].project_states(states, cache, i, workspace);
+    }
+  }
+
+  /// Continues every row of the cache by its tokens: row r's are at [offsets[r], offsets[r + 1]) of `ids`, and take
+  /// the positions after those the cache has. mask: one flag an id, 0 hides it from all queries; empty: none is
+  /// hidden. hidden: [ids, hidden_size], written. With is_decoder a token sees those before it only; without, all given
+  /// with it. Throws ArgumentError for an id outside the vocabulary or a position past max_position_embeddings, before
+  /// the cache changes.
+  void forward(std::span<const TokenId> ids, std::span<const std::size_t> offsets, std::span<const std::uint8_t> mask,
+               EncoderDecoderCache<T>& cache, TensorView<T> hidden, Workspace& workspace) const {
+    {
+      Workspace::Scope scope(workspace);
+      const auto positions = scope.take<std::int32_t>({ids.size()});
+      for (std::size_t row = 0; row + 1 < offsets.size(); ++row) {
+        for (std::size_t i = offsets[row]; i < offsets[row + 1]; ++i) {
+          positions.data()[i] = static_cast<std::int32_t>(cache.length(row) + i - offsets[row]);
+        }
+      }
+      stack_.embeddings().forward(ids, {positions.data(), ids.size()}, hidden, workspace);
+    }
+    cache.append(offsets, mask, config_.is_decoder);
+    for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
+      stack_.layers()[i].forward(hidden, cache, i, workspace);
+    }
+  }
+
+  /// Scores of the next token. hidden: [rows, hidden_size], logits: [rows, vocab_size].
+  void logits(TensorView<const T> hidden, TensorView<T> logits, Workspace& workspace) const {
+    lm_head_.forward(hidden, logits, workspace);
+  }
+
+  /// Logits of whole sequences, without an encoder: [rows, vocab_size], for sequences of equal length that is
+  /// [batch, length, vocab_size]. attention_mask: as input_ids, or empty.
+  Tensor<T> forward(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
+                    Workspace& workspace) const {
+    EncoderDecoderCache<T> cache = make_cache(input_ids.size());
+    return forward(input_ids, attention_mask, cache, workspace);
+  }
+  /// The same with a cache that attend_to() may have filled.
+  Tensor<T> forward(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
+                    EncoderDecoderCache<T>& cache, Workspace& workspace) const {
+    const PackedBatch batch = pack(input_ids, {}, HiddenPositions::keep);
+    check_mask(input_ids, attention_mask);
+    AttentionMask mask;  // [rows]
+    for (std::size_t s = 0; s < attention_mask.size(); ++s) {
+      AttentionMask row = attention_mask[s];
+      row.resize(input_ids[s].size(), 1);
+      mask.insert(mask.end(), row.begin(), row.end());
+    }
+    Tensor<T> hidden({batch.rows(), config_.hidden_size});
+    forward(batch.input_ids, batch.offsets, mask, cache, hidden, workspace);
+    Tensor<T> scores({batch.rows(), config_.vocab_size});
+    logits(hidden, scores, workspace);
+    return scores;
+  }
+
+ private:
+  TransformerConfig config_;
+  TransformerStack<T> stack_;
+  LMHead<T> lm_head_;
+};
+
+extern template class BasicDecoder<float>;
+extern template class BasicDecoder<double>;
+
+using BertGenerationDecoder = BasicDecoder<float>;
+
+}  // namespace bertgen

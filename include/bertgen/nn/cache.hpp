@@ -1,0 +1,155 @@
+// What a decoder remembers between steps.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bertgen/core/tensor.hpp"
+#include "bertgen/ops/attention.hpp"
+
+namespace bertgen {
+
+/// Keys and values of a decoder (Hugging Face's EncoderDecoderCache). Self-attention: each token of each row has a slot
+/// that holds its keys and values of every layer; a row is the list of its tokens' slots. Rows that continue the same
+/// row share slots, so a beam reorder copies lists of numbers, never keys or values. Cross-attention: computed once a
+/// source, shared by all rows of that source. Not thread-safe; belongs to one generation.
+template <typename T>
+class EncoderDecoderCache {
+ public:
+  /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system as
+  /// it is used; more than that grow it.
+  EncoderDecoderCache(std::size_t layers, std::size_t hidden, std::size_t rows, std::size_t most_rows,
+                      std::size_t max_length)
+      : hidden_(hidden), self_(layers), cross_(layers), slots_(rows), next_slots_(rows), positions_(rows),
+        sources_(rows) {
+    for (std::vector<std::int32_t>& slots : slots_) slots.reserve(max_length);
+    std::iota(sources_.begin(), sources_.end(), std::size_t{0});
+    grow(most_rows * max_length);
+  }
+
+  std::size_t rows() const { return slots_.size(); }
+  std::size_t layers() const { return self_.size(); }
+  /// Positions that row has passed, hidden ones included: past_length.
+  std::size_t length(std::size_t row) const { return positions_[row]; }
+  /// Which source row attends to.
+  std::size_t source(std::size_t row) const { return sources_[row]; }
+
+  /// Makes room for new tokens: row r gets those at [offsets[r], offsets[r + 1]) of the packed new tokens. A token whose
+  /// `mask` is 0 (mask empty: none) is hidden from all queries. `causal`: a query sees no token after it. Sets what
+  /// self_groups() and cross_groups() answer until the next call.
+  void append(std::span<const std::size_t> offsets, std::span<const std::uint8_t> mask, bool causal) {
+    if (offsets.size() != rows() + 1) {
+      throw ShapeError("cache: expected tokens for " + std::to_string(rows()) + " rows, got " +
+                       std::to_string(offsets.size() - 1));
+    }
+    const std::size_t tokens = offsets.back();
+    if (used_ + tokens > capacity_) grow(std::max(used_ + tokens, 2 * capacity_));
+    first_new_ = used_;
+    used_ += tokens;
+    visible_.resize(tokens);
+    self_groups_.clear();
+    for (std::size_t row = 0; row < rows(); ++row) {
+      std::vector<std::int32_t>& slots = slots_[row];
+      for (std::size_t token = offsets[row]; token < offsets[row + 1]; ++token) {
+        if (mask.empty() || mask[token] != 0) slots.push_back(static_cast<std::int32_t>(first_new_ + token));
+        visible_[token] = static_cast<std::int32_t>(slots.size());
+      }
+      positions_[row] += offsets[row + 1] - offsets[row];
+      self_groups_.push_back({offsets[row], offsets[row + 1] - offsets[row], 0, slots.size(), slots.data(),
+                              causal ? visible_.data() + offsets[row] : nullptr});
+    }
+    group_sources(offsets);
+  }
+
+  /// Row i continues what was row parents[i]; rows that nobody continues are forgotten.
+  void reorder(std::span<const std::size_t> parents) {
+    next_slots_.resize(parents.size());
+    next_positions_.clear();
+    next_sources_.clear();
+    for (std::size_t row = 0; row < parents.size(); ++row) {
+      const std::size_t parent = parents[row];
+      next_slots_[row].reserve(slots_[parent].capacity());
+      next_slots_[row].assign(slots_[parent].begin(), slots_[parent].end());
+      next_positions_.push_back(positions_[parent]);
+      next_sources_.push_back(sources_[parent]);
+    }
+    slots_.swap(next_slots_);
+    positions_.swap(next_positions_);
+    sources_.swap(next_sources_);
+  }
+
+  /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for.
+  TensorView<T> new_self(std::size_t layer, std::size_t tokens) {
+    return {self_[layer].get() + first_new_ * 2 * hidden_, {tokens, 2 * hidden_}};
+  }
+  /// All [slots, 2 · hidden] keys | values of a layer.
+  TensorView<const T> self(std::size_t layer) const { return {self_[layer].get(), {used_, 2 * hidden_}}; }
+  std::span<const AttentionGroup> self_groups() const { return self_groups_; }
+
+  /// Sets where each source's rows lie in the packed encoder states: source s at [offsets[s], offsets[s + 1]). At
+  /// first, row r attends to source r. `keys`, of one list a source, hides what they leave out; empty: all visible.
+  void set_sources(std::vector<std::size_t> offsets, std::vector<std::vector<std::int32_t>> keys) {
+    source_offsets_ = std::move(offsets);
+    source_keys_ = std::move(keys);
+    for (Tensor<T>& states : cross_) states = Tensor<T>({source_offsets_.back(), 2 * hidden_});
+  }
+  /// [source rows, 2 · hidden] keys | values of a layer; empty without cross-attention.
+  Tensor<T>& cross(std::size_t layer) { return cross_[layer]; }
+  std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
+
+ private:
+  /// Neighbouring rows with the same source are one group: its keys are read once for all of them.
+  void group_sources(std::span<const std::size_t> offsets) {
+    cross_groups_.clear();
+    if (source_offsets_.empty()) return;
+    for (std::size_t row = 0; row < rows(); ++row) {
+      const std::size_t tokens = offsets[row + 1] - offsets[row];
+      if (row > 0 && sources_[row] == sources_[row - 1]) {
+        cross_groups_.back().query_count += tokens;
+        continue;
+      }
+      const std::size_t source = sources_[row];
+      AttentionGroup group{offsets[row], tokens, source_offsets_[source],
+                           source_offsets_[source + 1] - source_offsets_[source], nullptr, nullptr};
+      if (!source_keys_.empty()) {
+        group.key_index = source_keys_[source].data();
+        group.key_count = source_keys_[source].size();
+      }
+      cross_groups_.push_back(group);
+    }
+  }
+
+  void grow(std::size_t capacity) {
+    for (std::unique_ptr<T[]>& memory : self_) {
+      // Uninitialised, so that reserved slots cost no memory before they are written.
+      std::unique_ptr<T[]> larger(new T[capacity * 2 * hidden_]);
+      std::copy_n(memory.get(), used_ * 2 * hidden_, larger.get());
+      memory = std::move(larger);
+    }
+    capacity_ = capacity;
+  }
+
+  std::size_t hidden_;
+  std::size_t capacity_ = 0;   ///< slots there is memory for
+  std::size_t used_ = 0;       ///< slots given out
+  std::size_t first_new_ = 0;  ///< the first slot of the last append()
+  std::vector<std::unique_ptr<T[]>> self_;  // layer -> [capacity, 2 · hidden]
+  std::vector<Tensor<T>> cross_;            // layer -> [source rows, 2 · hidden]
+  std::vector<std::size_t> source_offsets_;
+  std::vector<std::vector<std::int32_t>> source_keys_;
+  // One entry a row, and the buffers that reorder() swaps them with.
+  std::vector<std::vector<std::int32_t>> slots_, next_slots_;
+  std::vector<std::size_t> positions_, next_positions_;
+  std::vector<std::size_t> sources_, next_sources_;
+  // What the last append() set.
+  std::vector<std::int32_t> visible_;
+  std::vector<AttentionGroup> self_groups_;
+  std::vector<AttentionGroup> cross_groups_;
+};
+
+}  // namespace bertgen

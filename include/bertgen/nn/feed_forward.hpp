@@ -1,0 +1,36 @@
+// The two dense layers of a block: BertIntermediate and BertOutput.
+#pragma once
+
+#include "bertgen/nn/layer_norm.hpp"
+
+namespace bertgen {
+
+/// hidden = LayerNorm(output(act(intermediate(hidden))) + hidden).
+template <typename T>
+class FeedForward {
+ public:
+  FeedForward() = default;
+  /// Reads `intermediate.dense` [intermediate, hidden] and `output` of a layer. Throws CheckpointError.
+  FeedForward(const WeightScope& layer, std::size_t hidden, std::size_t intermediate, Activation activation,
+              double epsilon, const BuildOptions& options)
+      : intermediate_({layer / "intermediate" / "dense"}, hidden, intermediate, options),
+        output_(layer / "output", intermediate, hidden, epsilon, options),
+        activation_(activation) {}
+
+  std::size_t bytes() const { return intermediate_.bytes() + output_.bytes(); }
+
+  /// hidden: [rows, hidden], replaced.
+  void forward(TensorView<T> hidden, Workspace& workspace) const {
+    Workspace::Scope scope(workspace);
+    const auto widened = scope.take<T>({hidden.rows(), intermediate_.out()});  // [rows, intermediate]
+    intermediate_.forward(hidden, widened, workspace, activation_);
+    output_.forward(widened, hidden, workspace);
+  }
+
+ private:
+  Linear<T> intermediate_;
+  ResidualOutput<T> output_;
+  Activation activation_ = Activation::linear;
+};
+
+}  // namespace bertgen

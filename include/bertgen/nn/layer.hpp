@@ -1,0 +1,56 @@
+// One Transformer layer, post-norm: self-attention, cross-attention where there is an encoder, feed-forward
+// (BertGenerationLayer).
+#pragma once
+
+#include <optional>
+
+#include "bertgen/nn/attention.hpp"
+#include "bertgen/nn/feed_forward.hpp"
+
+namespace bertgen {
+
+/// An encoder's layer, or with `crossattention` a decoder's. Immutable.
+template <typename T>
+class Layer {
+ public:
+  /// Reads `attention`, `crossattention` if asked for, `intermediate` and `output`. Throws CheckpointError.
+  Layer(const WeightScope& scope, const LayerConfig& config, bool add_cross_attention)
+      : attention_(scope / "attention", config),
+        feed_forward_(scope, config.hidden, config.intermediate, config.activation, config.layer_norm_eps,
+                      config.build) {
+    if (add_cross_attention) crossattention_.emplace(scope / "crossattention", config);
+  }
+
+  bool has_cross_attention() const { return crossattention_.has_value(); }
+  std::size_t bytes() const {
+    return attention_.bytes() + (crossattention_ ? crossattention_->bytes() : 0) + feed_forward_.bytes();
+  }
+
+  /// In an encoder. hidden: [rows, hidden], replaced.
+  void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace) const {
+    attention_.forward(hidden, groups, workspace);
+    feed_forward_.forward(hidden, workspace);
+  }
+
+  /// In a decoder, as its layer number `layer`; `cache` holds the past, and takes these rows' keys and values.
+  void forward(TensorView<T> hidden, EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace) const {
+    attention_.forward(hidden, cache, layer, workspace);
+    if (crossattention_ && !cache.cross_groups().empty()) {
+      crossattention_->forward(hidden, cache.cross(layer), cache.cross_groups(), workspace);
+    }
+    feed_forward_.forward(hidden, workspace);
+  }
+
+  /// Fills the cache with this layer's keys and values of the encoder's states, [source rows, hidden].
+  void project_states(TensorView<const T> states, EncoderDecoderCache<T>& cache, std::size_t layer,
+                      Workspace& workspace) const {
+    crossattention_->project(states, cache.cross(layer), workspace);
+  }
+
+ private:
+  SelfAttention<T> attention_;
+  std::optional<CrossAttention<T>> crossattention_;
+  FeedForward<T> feed_forward_;
+};
+
+}  // namespace bertgen

@@ -1,0 +1,72 @@
+// Scaled dot-product attention over rows packed without padding.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+
+#include "bertgen/core/tensor.hpp"
+#include "bertgen/core/workspace.hpp"
+#include "bertgen/ops/softmax.hpp"
+
+namespace bertgen {
+
+/// Consecutive query rows that look at one list of keys: a source sentence, a decoder row with its history, or the
+/// beams of one source. What a mask would hide is left out of the list, so no mask is needed.
+struct AttentionGroup {
+  std::size_t query_begin = 0;
+  std::size_t query_count = 0;
+  std::size_t key_begin = 0;  ///< row of the first key, unless key_index says where each key is
+  std::size_t key_count = 0;
+  /// [key_count] rows of the keys, or null: the key_count rows from key_begin.
+  const std::int32_t* key_index = nullptr;
+  /// [query_count] how many keys, counted from the first, each query sees; or null: all of them.
+  const std::int32_t* visible = nullptr;
+
+  std::size_t key_row(std::size_t key) const {
+    return key_index != nullptr ? static_cast<std::size_t>(key_index[key]) : key_begin + key;
+  }
+  std::size_t keys_of(std::size_t query) const {
+    return visible != nullptr ? static_cast<std::size_t>(visible[query]) : key_count;
+  }
+};
+
+/// For each group, each query row q in it and each head: context = Σ_k softmax_k(q·k / √head_dim) v_k.
+/// queries, context: [rows, heads · head_dim]; keys, values: [key rows, heads · head_dim]. A query that sees no key
+/// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone.
+template <typename T>
+void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView<const T> values,
+               std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context,
+               Workspace& workspace) {
+  const std::size_t head_dim = queries.cols() / heads;
+  const T scale = T(1) / std::sqrt(static_cast<T>(head_dim));
+  for (const AttentionGroup& group : groups) {
+    Workspace::Scope scope(workspace);
+    const auto scores = scope.take<T>({1, group.key_count});
+    for (std::size_t head = 0; head < heads; ++head) {
+      const auto q = queries.middle_cols(head * head_dim, head_dim);
+      const auto k = keys.middle_cols(head * head_dim, head_dim);
+      const auto v = values.middle_cols(head * head_dim, head_dim);
+      for (std::size_t query = 0; query < group.query_count; ++query) {
+        const auto q_row = q.middle_rows(group.query_begin + query, 1).matrix();  // [1, head_dim]
+        const std::size_t seen = group.keys_of(query);
+        for (std::size_t key = 0; key < seen; ++key) {
+          const auto k_row = k.middle_rows(group.key_row(key), 1).matrix();  // [1, head_dim]
+          scores.data()[key] = q_row.row(0).dot(k_row.row(0)) * scale;
+        }
+        softmax<T>({scores.data(), seen});
+        auto out = context.middle_cols(head * head_dim, head_dim).middle_rows(group.query_begin + query, 1).matrix();
+        out.setZero();
+        for (std::size_t key = 0; key < seen; ++key) {
+          out += scores.data()[key] * v.middle_rows(group.key_row(key), 1).matrix();
+        }
+      }
+    }
+  }
+}
+template <>
+void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
+                      std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
+                      Workspace& workspace);
+
+}  // namespace bertgen

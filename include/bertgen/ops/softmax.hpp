@@ -1,0 +1,39 @@
+// Softmax and its logarithm over one row of scores.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+
+namespace bertgen {
+
+/// log Σ exp(x), computed around the largest element. −∞ for an empty row and for one of −∞ only; NaN if x has one.
+template <typename T>
+T log_sum_exp(std::span<const T> x) {
+  T largest = -std::numeric_limits<T>::infinity();
+  for (T value : x) largest = std::isnan(value) ? value : std::max(largest, value);
+  if (!std::isfinite(largest)) return largest;
+  T sum = 0;
+  for (T value : x) sum += std::exp(value - largest);
+  return largest + std::log(sum);
+}
+template <>
+float log_sum_exp<float>(std::span<const float> x);
+
+/// x ← x − log Σ exp(x).
+template <typename T>
+void log_softmax(std::span<T> x) {
+  const T normaliser = log_sum_exp<T>(x);
+  for (T& value : x) value -= normaliser;
+}
+
+/// x ← exp(x) / Σ exp(x); a row with nothing above −∞ becomes zero.
+template <typename T>
+void softmax(std::span<T> x) {
+  const T normaliser = log_sum_exp<T>(x);
+  for (T& value : x) value = std::isfinite(normaliser) ? std::exp(value - normaliser) : T(0);
+}
+
+}  // namespace bertgen

@@ -1,0 +1,41 @@
+// A model together with the memory and threads of one caller.
+#pragma once
+
+#include <memory>
+
+#include "bertgen/generation/generate.hpp"
+
+namespace bertgen {
+
+/// Physical cores that this process may run on; at least 1.
+int physical_cores();
+
+/// Runs one model for one thread of the program. Sessions of one model share its weights and nothing else, so each
+/// thread has its own. What is computed does not depend on `threads`.
+template <typename T>
+class BasicSession {
+ public:
+  /// `threads`: how many threads a call may use. Throws ArgumentError if below 1.
+  explicit BasicSession(std::shared_ptr<const BasicEncoderDecoderModel<T>> model, int threads = physical_cores())
+      : model_(std::move(model)), workspace_(threads) {}
+
+  const BasicEncoderDecoderModel<T>& model() const { return *model_; }
+  Workspace& workspace() { return workspace_; }
+
+  /// See generation/generate.hpp.
+  GenerateOutput generate(const GenerateInputs& inputs, const GenerationConfig& config) {
+    return bertgen::generate(*model_, inputs, config, workspace_);
+  }
+  /// With the checkpoint's own options.
+  GenerateOutput generate(const GenerateInputs& inputs) { return generate(inputs, model_->generation_config()); }
+  /// See EncoderDecoderModel::forward.
+  Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs) { return model_->forward(inputs, workspace_); }
+
+ private:
+  std::shared_ptr<const BasicEncoderDecoderModel<T>> model_;
+  Workspace workspace_;
+};
+
+using Session = BasicSession<float>;
+
+}  // namespace bertgen

@@ -1,0 +1,284 @@
+#include "bertgen/generation/config.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "bertgen/core/error.hpp"
+#include "json.hpp"
+
+namespace bertgen {
+namespace {
+
+constexpr std::int64_t longest = 1 << 30;
+
+/// Calls visit(key, field) for each field of a GenerationConfig: the one list of them.
+template <typename Config, typename Visitor>
+void for_each_field(Config& config, Visitor&& visit) {
+  visit("max_length", config.max_length);
+  visit("max_new_tokens", config.max_new_tokens);
+  visit("min_length", config.min_length);
+  visit("min_new_tokens", config.min_new_tokens);
+  visit("num_beams", config.num_beams);
+  visit("num_return_sequences", config.num_return_sequences);
+  visit("length_penalty", config.length_penalty);
+  visit("early_stopping", config.early_stopping);
+  visit("sequence_bias", config.sequence_bias);
+  visit("encoder_repetition_penalty", config.encoder_repetition_penalty);
+  visit("repetition_penalty", config.repetition_penalty);
+  visit("no_repeat_ngram_size", config.no_repeat_ngram_size);
+  visit("encoder_no_repeat_ngram_size", config.encoder_no_repeat_ngram_size);
+  visit("bad_words_ids", config.bad_words_ids);
+  visit("forced_bos_token_id", config.forced_bos_token_id);
+  visit("forced_eos_token_id", config.forced_eos_token_id);
+  visit("remove_invalid_values", config.remove_invalid_values);
+  visit("exponential_decay_length_penalty", config.exponential_decay_length_penalty);
+  visit("suppress_tokens", config.suppress_tokens);
+  visit("begin_suppress_tokens", config.begin_suppress_tokens);
+  visit("renormalize_logits", config.renormalize_logits);
+  visit("decoder_start_token_id", config.decoder_start_token_id);
+  visit("bos_token_id", config.bos_token_id);
+  visit("pad_token_id", config.pad_token_id);
+  visit("eos_token_id", config.eos_token_id);
+}
+
+// Reading: one overload a field type. Each leaves the field empty if the key is null.
+
+void read(const JsonFields& fields, const char* key, std::optional<std::size_t>& field) {
+  const auto value = fields.integer(key, 0, longest);
+  field = value ? std::optional(static_cast<std::size_t>(*value)) : std::nullopt;
+}
+void read(const JsonFields& fields, const char* key, std::optional<double>& field) {
+  field = fields.number(key);
+  if (field && !std::isfinite(*field)) fields.fail(key, "a finite number");
+}
+void read(const JsonFields& fields, const char* key, std::optional<bool>& field) { field = fields.boolean(key); }
+void read(const JsonFields& fields, const char* key, std::optional<TokenId>& field) { field = fields.token(key); }
+void read(const JsonFields& fields, const char* key, std::optional<TokenIds>& field) { field = fields.tokens(key); }
+
+void read(const JsonFields& fields, const char* key, std::optional<EarlyStopping>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  const Json& value = fields.raw(key);
+  if (value.is_boolean()) {
+    field = value.get<bool>() ? EarlyStopping::yes : EarlyStopping::no;
+  } else if (value == "never") {
+    field = EarlyStopping::never;
+  } else {
+    fields.fail(key, "true, false or \"never\"");
+  }
+}
+
+void read(const JsonFields& fields, const char* key, std::optional<ExponentialDecay>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  const Json& value = fields.raw(key);
+  if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned() || !value[1].is_number()) {
+    fields.fail(key, "[start, factor]");
+  }
+  field = ExponentialDecay{value[0].get<std::size_t>(), value[1].get<double>()};
+}
+
+TokenIds read_sequence(const JsonFields& fields, const char* key, const Json& value) {
+  const Json object = {{key, value}};
+  const JsonFields item(object, fields.where());
+  const TokenIds ids = value.is_array() ? item.tokens(key).value_or(TokenIds{}) : TokenIds{};
+  if (ids.empty()) fields.fail(key, "non-empty lists of token ids");
+  return ids;
+}
+
+void read(const JsonFields& fields, const char* key, std::optional<std::vector<TokenIds>>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  if (!fields.raw(key).is_array()) fields.fail(key, "a list of lists of token ids");
+  field.emplace();
+  for (const Json& value : fields.raw(key)) field->push_back(read_sequence(fields, key, value));
+}
+
+void read(const JsonFields& fields, const char* key, std::optional<std::vector<std::pair<TokenIds, double>>>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  if (!fields.raw(key).is_array()) fields.fail(key, "a list of [token ids, bias]");
+  field.emplace();
+  for (const Json& value : fields.raw(key)) {
+    if (!value.is_array() || value.size() != 2 || !value[1].is_number()) fields.fail(key, "a list of [token ids, bias]");
+    field->emplace_back(read_sequence(fields, key, value[0]), value[1].get<double>());
+  }
+}
+
+// Writing.
+
+template <typename Value>
+Json written(const Value& value) {
+  return value;
+}
+Json written(EarlyStopping value) {
+  return value == EarlyStopping::never ? Json("never") : Json(value == EarlyStopping::yes);
+}
+Json written(const ExponentialDecay& value) { return Json::array({value.start, value.factor}); }
+
+/// Options that change the result and are not supported, with the values at which they do nothing.
+struct Unsupported {
+  const char* key;
+  std::vector<Json> neutral;
+};
+const std::vector<Unsupported>& unsupported_options() {
+  static const std::vector<Unsupported> options = {
+      {"do_sample", {false}},
+      {"num_beam_groups", {1}},
+      {"diversity_penalty", {0.0}},
+      {"penalty_alpha", {0.0}},
+      {"constraints", {}},
+      {"force_words_ids", {}},
+      {"dola_layers", {}},
+      {"guidance_scale", {1.0}},
+      {"watermarking_config", {}},
+      {"max_time", {}},
+      {"stop_strings", {}},
+      {"prompt_lookup_num_tokens", {}},
+      {"assistant_early_exit", {}},
+      {"token_healing", {false}},
+      {"low_memory", {false}},
+      {"use_mtp", {false}},
+  };
+  return options;
+}
+
+/// Options that matter only to sampling, which is off.
+constexpr std::array sampling_options = {"temperature", "top_k",          "top_p",      "min_p",
+                                         "typical_p",   "epsilon_cutoff", "eta_cutoff", "top_h"};
+
+/// Keys without effect on the result: what is returned beside it, how transformers caches, what assistants do.
+constexpr std::array ignored_keys = {"_from_model_config",
+                                     "transformers_version",
+                                     "use_cache",
+                                     "output_attentions",
+                                     "output_hidden_states",
+                                     "output_scores",
+                                     "output_logits",
+                                     "return_dict_in_generate",
+                                     "cache_implementation",
+                                     "cache_config",
+                                     "max_cache_len",
+                                     "prefill_chunk_size",
+                                     "compile_config",
+                                     "disable_compile",
+                                     "return_legacy_cache",
+                                     "is_assistant",
+                                     "num_assistant_tokens",
+                                     "num_assistant_tokens_schedule",
+                                     "assistant_confidence_threshold",
+                                     "assistant_ensemble_weight",
+                                     "assistant_lookbehind",
+                                     "target_lookbehind",
+                                     "max_matching_ngram_size",
+                                     "speculation_type",
+                                     "generation_kwargs"};
+
+template <typename List, typename Key>
+bool lists(const List& keys, const Key& key) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+void refuse_unsupported(const JsonFields& fields) {
+  for (const Unsupported& option : unsupported_options()) {
+    if (!fields.has(option.key) || lists(option.neutral, fields.raw(option.key))) continue;
+    fields.fail(option.key, "no value that changes the result (the option is not supported)");
+  }
+}
+
+/// Sets the fields of `config` that `object` names; the rest of `object` becomes warnings.
+std::vector<std::string> update_from(GenerationConfig& config, const Json& object, const std::string& source) {
+  const JsonFields fields(object, source);
+  refuse_unsupported(fields);
+  GenerationConfig updated = config;
+  std::vector<std::string> known;
+  for_each_field(updated, [&](const char* key, auto& field) {
+    known.emplace_back(key);
+    if (object.contains(key)) read(fields, key, field);
+  });
+  updated.validate();
+  std::vector<std::string> warnings;
+  for (const auto& [key, value] : object.items()) {
+    const bool is_unsupported = std::any_of(unsupported_options().begin(), unsupported_options().end(),
+                                            [&name = key](const Unsupported& option) { return name == option.key; });
+    if (value.is_null() || is_unsupported || lists(known, key) || lists(ignored_keys, key)) continue;
+    warnings.push_back(source + "." + key + ": " +
+                       (lists(sampling_options, key) ? "has no effect without do_sample" : "unknown option, ignored"));
+  }
+  config = std::move(updated);
+  return warnings;
+}
+
+Json parse(std::string_view text, std::string_view source) {
+  try {
+    return parse_json(text);
+  } catch (const JsonError& error) {
+    throw ConfigError(std::string(source) + ": " + error.what());
+  }
+}
+
+bool within(const TokenIds& ids, const TokenIds& set) {
+  return !ids.empty() && std::all_of(ids.begin(), ids.end(), [&set](TokenId id) { return lists(set, id); });
+}
+
+}  // namespace
+
+std::vector<std::string> GenerationConfig::update(std::string_view json, std::string_view source) {
+  return update_from(*this, parse(json, source), std::string(source));
+}
+
+std::string GenerationConfig::to_json() const {
+  Json object = Json::object();
+  for_each_field(*this, [&object](const char* key, const auto& field) {
+    if (field) object[key] = written(*field);
+  });
+  return object.dump(2);
+}
+
+void GenerationConfig::validate() const {
+  const auto fail = [](const std::string& what) { throw ConfigError("generation: " + what); };
+  if (max_new_tokens == 0u) fail("max_new_tokens: expected at least 1, got 0");
+  if (num_beams == 0u) fail("num_beams: expected at least 1, got 0");
+  if (num_return_sequences == 0u) fail("num_return_sequences: expected at least 1, got 0");
+  if (num_return_sequences.value_or(1) > num_beams.value_or(1)) {
+    fail("num_return_sequences: expected at most num_beams, " + std::to_string(num_beams.value_or(1)) + ", got " +
+         std::to_string(*num_return_sequences));
+  }
+  for (const auto& [name, penalty] : {std::pair{"repetition_penalty", repetition_penalty},
+                                      {"encoder_repetition_penalty", encoder_repetition_penalty}}) {
+    if (penalty && !(*penalty > 0)) {
+      fail(std::string(name) + ": expected a number above 0, got " + std::to_string(*penalty));
+    }
+  }
+  if (suppress_tokens) {
+    if (forced_bos_token_id && lists(*suppress_tokens, *forced_bos_token_id)) {
+      fail("forced_bos_token_id: expected an id that suppress_tokens leaves, got " +
+           std::to_string(*forced_bos_token_id));
+    }
+    if (forced_eos_token_id && within(*forced_eos_token_id, *suppress_tokens)) {
+      fail("forced_eos_token_id: expected an id that suppress_tokens leaves, got none");
+    }
+  }
+}
+
+GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source) {
+  const Json model = parse(config_json, source);
+  const Json decoder = model.is_object() ? model.value("decoder", Json::object()) : Json::object();
+  Json options = Json::object();
+  const auto take = [&](const char* key) {
+    for (const Json* level : {&model, &decoder}) {
+      if (level->is_object() && level->contains(key) && !(*level)[key].is_null()) {
+        options[key] = (*level)[key];
+        return;
+      }
+    }
+  };
+  GenerationConfig config;
+  for_each_field(config, [&take](const char* key, const auto&) { take(key); });
+  for (const Unsupported& option : unsupported_options()) take(option.key);
+  update_from(config, options, std::string(source));
+  return config;
+}
+
+}  // namespace bertgen

@@ -1,0 +1,158 @@
+#include "bertgen/io/safetensors.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <tuple>
+#include <vector>
+
+#include "bertgen/core/error.hpp"
+#include "bertgen/io/mapped_file.hpp"
+#include "json.hpp"
+
+namespace bertgen {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian and read in place");
+
+constexpr std::uint64_t largest_header = 100'000'000;  // the reference implementation's limit
+
+constexpr std::array all_dtypes = {DType::boolean, DType::u8,  DType::i8,  DType::u16, DType::i16, DType::f16, DType::bf16,
+                                   DType::u32,     DType::i32, DType::f32, DType::u64, DType::i64, DType::f64};
+
+/// One entry of the header, checked in itself.
+struct Entry {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::uint64_t begin;
+  std::uint64_t end;
+};
+
+class Reader {
+ public:
+  explicit Reader(const std::filesystem::path& path)
+      : path_(path.string()), file_(MappedFile::open(path)), bytes_(file_->bytes()) {}
+
+  SafetensorsMetadata read(Weights& weights) {
+    const Json header = parse_header();
+    SafetensorsMetadata metadata;
+    std::vector<Entry> entries;
+    for (const auto& [name, value] : header.items()) {
+      if (name == "__metadata__") {
+        metadata = parse_metadata(value);
+      } else {
+        entries.push_back(parse_entry(name, value));
+      }
+    }
+    check_layout(entries);
+    for (const Entry& entry : entries) {
+      if (weights.contains(entry.name)) fail(entry.name + ": expected a name that no other file has");
+    }
+    for (Entry& entry : entries) {
+      weights.add(std::move(entry.name), {entry.dtype, entry.shape, data_.data() + entry.begin, file_});
+    }
+    return metadata;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const { throw CheckpointError(path_ + ": " + what); }
+
+  /// Also finds where the data begins.
+  Json parse_header() {
+    std::uint64_t length = 0;
+    if (bytes_.size() < sizeof length) {
+      fail("expected a safetensors file of at least 8 bytes, got " + std::to_string(bytes_.size()));
+    }
+    std::memcpy(&length, bytes_.data(), sizeof length);
+    if (length > largest_header || length > bytes_.size() - sizeof length) {
+      fail("expected a header within the file's " + std::to_string(bytes_.size()) + " bytes, got one of " +
+           std::to_string(length) + " (truncated, or no safetensors file)");
+    }
+    data_ = bytes_.subspan(sizeof length + length);
+    Json header;
+    try {
+      header = parse_json({reinterpret_cast<const char*>(bytes_.data() + sizeof length), length}, true);
+    } catch (const JsonError& error) {
+      fail(std::string("header: ") + error.what());
+    }
+    if (!header.is_object()) fail("header: expected an object, got " + excerpt(header));
+    return header;
+  }
+
+  SafetensorsMetadata parse_metadata(const Json& value) const {
+    if (!value.is_object()) fail("__metadata__: expected an object of strings, got " + excerpt(value));
+    SafetensorsMetadata metadata;
+    for (const auto& [key, text] : value.items()) {
+      if (!text.is_string()) fail("__metadata__." + key + ": expected a string, got " + excerpt(text));
+      metadata[key] = text.get<std::string>();
+    }
+    return metadata;
+  }
+
+  Entry parse_entry(const std::string& name, const Json& value) const {
+    const auto is_list_of_sizes = [](const Json& list) {
+      return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& n) { return n.is_number_unsigned(); });
+    };
+    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
+        !is_list_of_sizes(value["shape"]) || !value.contains("data_offsets") ||
+        !is_list_of_sizes(value["data_offsets"]) || value["data_offsets"].size() != 2) {
+      fail(name + ": expected dtype, shape and two data_offsets, got " + excerpt(value));
+    }
+    const auto& type = value["dtype"].get_ref<const std::string&>();
+    const auto dtype = std::find_if(all_dtypes.begin(), all_dtypes.end(),
+                                    [&type](DType candidate) { return dtype_name(candidate) == type; });
+    if (dtype == all_dtypes.end()) fail(name + ": expected a type this library knows, got \"" + type + "\"");
+    if (value["shape"].size() > Shape::max_rank) {
+      fail(name + ": expected at most 4 dimensions, got " + excerpt(value["shape"]));
+    }
+    const auto sizes = value["shape"].get<std::vector<std::uint64_t>>();
+    std::uint64_t size = size_of(*dtype);
+    for (std::uint64_t extent : sizes) {
+      if (__builtin_mul_overflow(size, extent, &size)) fail(name + ": its shape " + excerpt(value["shape"]) + " overflows");
+    }
+    Entry entry{name, *dtype, Shape(sizes.begin(), sizes.end()), value["data_offsets"][0].get<std::uint64_t>(),
+                value["data_offsets"][1].get<std::uint64_t>()};
+    if (entry.begin > entry.end || entry.end > data_.size()) {
+      fail(name + ": expected data within the " + std::to_string(data_.size()) + " bytes after the header, got " +
+           excerpt(value["data_offsets"]) + " (truncated?)");
+    }
+    if (entry.end - entry.begin != size) {
+      fail(name + ": expected " + std::to_string(size) + " bytes for " + type + " " + to_string(entry.shape) + ", got " +
+           std::to_string(entry.end - entry.begin));
+    }
+    return entry;
+  }
+
+  /// Tensors must follow one another from the first byte to the last, so that none overlap and nothing hides between.
+  void check_layout(std::vector<Entry>& entries) const {
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+      return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+    });
+    std::uint64_t expected = 0;
+    for (const Entry& entry : entries) {
+      if (entry.begin != expected) {
+        fail(entry.name + ": expected its data at byte " + std::to_string(expected) + ", got " +
+             std::to_string(entry.begin) + (entry.begin < expected ? " (overlap)" : " (gap)"));
+      }
+      expected = entry.end;
+    }
+    if (expected != data_.size()) {
+      fail("expected tensors up to the end of the file, got " + std::to_string(data_.size() - expected) + " bytes more");
+    }
+  }
+
+  std::string path_;
+  std::shared_ptr<const MappedFile> file_;
+  std::span<const std::byte> bytes_;
+  std::span<const std::byte> data_;  // after the header
+};
+
+}  // namespace
+
+SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights) {
+  return Reader(path).read(weights);
+}
+
+}  // namespace bertgen

@@ -1,0 +1,137 @@
+#include "bertgen/core/isa.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <string>
+
+#include "bertgen/core/error.hpp"
+#include "hwy/targets.h"
+
+#if HWY_ARCH_X86
+#include <cpuid.h>
+#endif
+#ifdef BERTGEN_WITH_ONEDNN
+#include <dnnl.hpp>
+#endif
+
+namespace bertgen {
+namespace {
+
+struct Entry {
+  Isa isa;
+  std::string_view name;
+  std::int64_t highway;  ///< the Highway target of this set
+  bool (*in_cpu)();      ///< what Highway's target does not cover
+};
+
+bool always() { return true; }
+
+#if HWY_ARCH_X86
+
+/// EBX, ECX, EDX of cpuid leaf 7, and EAX of its sub-leaf 1. oneDNN could tell what the CPU has, but asking it settles
+/// its choice, which set_isa() must be able to change.
+struct Features {
+  unsigned ecx = 0, edx = 0, eax1 = 0;
+  Features() {
+    unsigned eax = 0, ebx = 0, other = 0;
+    __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+    __get_cpuid_count(7, 1, &eax1, &ebx, &other, &other);
+  }
+};
+bool has_vnni() { return (Features().ecx >> 11 & 1u) != 0; }
+bool has_bf16() { return has_vnni() && (Features().eax1 >> 5 & 1u) != 0; }
+bool has_amx() {
+  const unsigned edx = Features().edx;
+  return has_bf16() && (edx >> 22 & 1u) != 0 && (edx >> 24 & 1u) != 0 && (edx >> 25 & 1u) != 0;  // bf16, tile, int8
+}
+
+constexpr std::array table = {
+    Entry{Isa::portable, "portable", HWY_EMU128, always}, Entry{Isa::sse4, "sse4", HWY_SSE4, always},
+    Entry{Isa::avx2, "avx2", HWY_AVX2, always},           Entry{Isa::avx512, "avx512", HWY_AVX3, always},
+    Entry{Isa::avx512_vnni, "avx512_vnni", HWY_AVX3, has_vnni},
+    Entry{Isa::avx512_bf16, "avx512_bf16", HWY_AVX3, has_bf16},
+    Entry{Isa::amx, "amx", HWY_AVX3, has_amx},
+};
+#else
+constexpr std::array table = {
+    Entry{Isa::portable, "portable", HWY_EMU128, always},
+    Entry{Isa::neon, "neon", HWY_NEON, always},
+};
+#endif
+
+const Entry* find(Isa isa) {
+  const auto found = std::find_if(table.begin(), table.end(), [isa](const Entry& entry) { return entry.isa == isa; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+/// The best set allowed; what set_isa() chose.
+std::atomic<Isa> cap{Isa::amx};
+
+bool usable(const Entry& entry) {
+  const bool compiled = entry.isa == Isa::portable || (hwy::SupportedTargets() & entry.highway) != 0;
+  return compiled && entry.in_cpu() && entry.isa <= cap.load();
+}
+
+#ifdef BERTGEN_WITH_ONEDNN
+dnnl::cpu_isa onednn_isa(Isa isa) {
+  switch (isa) {
+    case Isa::avx2:
+      return dnnl::cpu_isa::avx2;
+    case Isa::avx512:
+      return dnnl::cpu_isa::avx512_core;
+    case Isa::avx512_vnni:
+      return dnnl::cpu_isa::avx512_core_vnni;
+    case Isa::avx512_bf16:
+      return dnnl::cpu_isa::avx512_core_bf16;
+    case Isa::amx:
+      return dnnl::cpu_isa::avx512_core_amx;
+    default:
+      return dnnl::cpu_isa::sse41;  // oneDNN has nothing lower; the portable set does not call it
+  }
+}
+#endif
+
+}  // namespace
+
+std::string_view isa_name(Isa isa) {
+  const Entry* entry = find(isa);
+  return entry == nullptr ? "unknown" : entry->name;
+}
+
+Isa isa_from_name(std::string_view name) {
+  std::string known;
+  for (const Entry& entry : table) {
+    if (entry.name == name) return entry.isa;
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  throw ArgumentError("isa: expected one of " + known + "; got \"" + std::string(name) + "\"");
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> isas;
+  for (const Entry& entry : table) {
+    if (usable(entry)) isas.push_back(entry.isa);
+  }
+  return isas;
+}
+
+Isa active_isa() { return supported_isas().back(); }
+
+void set_isa(Isa isa) {
+  const Entry* entry = find(isa);
+  if (entry == nullptr || !usable(*entry)) {
+    throw ArgumentError("isa: expected one that this CPU and build support (the best is " +
+                        std::string(isa_name(active_isa())) + "), got " + std::string(isa_name(isa)));
+  }
+#ifdef BERTGEN_WITH_ONEDNN
+  if (dnnl::set_max_cpu_isa(onednn_isa(isa)) != dnnl::status::success) {
+    throw ArgumentError("isa: expected set_isa() once, before the first model is loaded, got it after");
+  }
+#endif
+  // Highway numbers its targets from the best up: this keeps the wanted one and all below it.
+  hwy::SetSupportedTargetsForTest((hwy::SupportedTargets() & ~(entry->highway - 1)) | entry->highway);
+  cap = isa;
+}
+
+}  // namespace bertgen

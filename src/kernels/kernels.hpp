@@ -1,0 +1,41 @@
+// The float kernels that are compiled once per instruction set and chosen at run time. Pointers and sizes only, so
+// that nothing with inline code of its own (std, Eigen) is compiled under an instruction set's flags.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace bertgen {
+enum class Activation : std::uint8_t;
+struct AttentionGroup;
+}  // namespace bertgen
+
+namespace bertgen::kernels {
+
+/// The Highway target whose code runs: "AVX3", "AVX2", "SSE4", "EMU128", "NEON".
+const char* target_name();
+
+/// x[0, count) ← activation(x).
+void activate(Activation activation, float* x, std::size_t count);
+
+/// One row of layer_norm; residual may be null; y may be x or residual.
+void layer_norm_row(const float* x, const float* residual, const float* weight, const float* bias, double epsilon,
+                    std::size_t hidden, float* y);
+
+/// log Σ exp(x), as ops/softmax.hpp defines it.
+float log_sum_exp(const float* x, std::size_t count);
+
+/// Where one head's numbers lie: rows of head_dim floats, `stride` floats from one row to the next.
+struct HeadRows {
+  const float* data;
+  std::size_t stride;
+};
+
+/// Floats of scratch that attend() needs for groups of up to `queries` queries and `keys` keys.
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t head_dim);
+
+/// One head of one group of ops/attention.hpp. `context` has context_stride floats from row to row.
+void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t head_dim,
+            float scale, float* context, std::size_t context_stride, float* scratch);
+
+}  // namespace bertgen::kernels

@@ -1,0 +1,137 @@
+// The fast back end: oneDNN, with weights in the layout it asks for.
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <dnnl.hpp>
+#include <mutex>
+#include <unordered_map>
+
+#include "bertgen/core/isa.hpp"
+#include "matmul_backends.hpp"
+
+namespace bertgen::detail {
+namespace {
+
+// Rows multiplied at a time. A product runs at full speed from about 16 rows on, so the size only bounds how many
+// primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
+constexpr std::size_t row_tile = 64;
+
+const dnnl::engine& engine() {
+  static const dnnl::engine instance(dnnl::engine::kind::cpu, 0);
+  return instance;
+}
+
+dnnl::stream& stream() {
+  thread_local dnnl::stream instance(engine());
+  return instance;
+}
+
+/// oneDNN runs on as many threads as OpenMP would; this sets the caller's number aside for a while.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : saved_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+  ~ThreadCount() { omp_set_num_threads(saved_); }
+
+ private:
+  int saved_;
+};
+
+class OneDnnMatmul final : public MatmulKernel<float> {
+ public:
+  OneDnnMatmul(TensorView<const float> weight, const float* bias)
+      : in_(static_cast<dnnl::memory::dim>(weight.cols())), out_(static_cast<dnnl::memory::dim>(weight.rows())) {
+    using dnnl::memory;
+    packed_ = memory(description(row_tile, memory::format_tag::any).weights_desc(), engine());
+    // The file's [out, in] rows are [in, out] columns: the reorder transposes and blocks in one pass.
+    const memory::desc plain({in_, out_}, memory::data_type::f32,
+                             memory::dims{1, static_cast<memory::dim>(weight.row_stride())});
+    memory source(plain, engine(), const_cast<float*>(weight.data()));
+    ThreadCount one(1);
+    dnnl::reorder(source, packed_).execute(stream(), source, packed_);
+    stream().wait();
+    bias_ = memory({{1, out_}, memory::data_type::f32, memory::format_tag::ab}, engine());
+    auto* values = static_cast<float*>(bias_.get_data_handle());
+    if (bias != nullptr) {
+      std::copy_n(bias, weight.rows(), values);
+    } else {
+      std::fill_n(values, weight.rows(), 0.0f);
+    }
+  }
+  OneDnnMatmul(const OneDnnMatmul&) = delete;
+  OneDnnMatmul& operator=(const OneDnnMatmul&) = delete;
+  ~OneDnnMatmul() override {
+    for (auto& primitive : primitives_) delete primitive.load();
+  }
+
+  void multiply(const float* x, std::size_t rows, float* y, Workspace& workspace) const override {
+    ThreadCount count(workspace.threads());
+    const auto in = static_cast<std::size_t>(in_);
+    const auto out = static_cast<std::size_t>(out_);
+    for (std::size_t first = 0; first < rows; first += row_tile) {
+      const std::size_t tile = std::min(row_tile, rows - first);
+      execute(tile, x + first * in, y + first * out);
+    }
+    stream().wait();
+  }
+
+  std::size_t bytes() const override { return packed_.get_desc().get_size() + bias_.get_desc().get_size(); }
+
+ private:
+  using Descriptor = dnnl::matmul::primitive_desc;
+
+  dnnl::memory::desc rows_of(std::size_t rows, dnnl::memory::dim columns) const {
+    return {{static_cast<dnnl::memory::dim>(rows), columns},
+            dnnl::memory::data_type::f32,
+            dnnl::memory::format_tag::ab};
+  }
+
+  template <typename Format>
+  Descriptor description(std::size_t rows, Format weight_format) const {
+    return description(rows, dnnl::memory::desc({in_, out_}, dnnl::memory::data_type::f32, weight_format));
+  }
+  Descriptor description(std::size_t rows, const dnnl::memory::desc& weight) const {
+    const dnnl::memory::desc bias({1, out_}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab);
+    return {dnnl::matmul::desc(rows_of(rows, in_), weight, bias, rows_of(rows, out_)), engine()};
+  }
+
+  const dnnl::matmul& primitive(std::size_t rows) const {
+    auto& slot = primitives_[rows - 1];
+    if (const dnnl::matmul* ready = slot.load(std::memory_order_acquire)) return *ready;
+    const std::lock_guard<std::mutex> lock(creation_);
+    if (slot.load(std::memory_order_relaxed) == nullptr) {
+      slot.store(new dnnl::matmul(description(rows, packed_.get_desc())), std::memory_order_release);
+    }
+    return *slot.load(std::memory_order_relaxed);
+  }
+
+  void execute(std::size_t rows, const float* x, float* y) const {
+    dnnl::memory source(rows_of(rows, in_), engine(), const_cast<float*>(x));
+    dnnl::memory destination(rows_of(rows, out_), engine(), y);
+    primitive(rows).execute(stream(), {{DNNL_ARG_SRC, source},
+                                       {DNNL_ARG_WEIGHTS, packed_},
+                                       {DNNL_ARG_BIAS, bias_},
+                                       {DNNL_ARG_DST, destination}});
+  }
+
+  dnnl::memory::dim in_;
+  dnnl::memory::dim out_;
+  dnnl::memory packed_;  // [in, out] in oneDNN's blocked layout, which is the same for every row count
+  dnnl::memory bias_;    // [1, out]
+  mutable std::mutex creation_;
+  mutable std::array<std::atomic<const dnnl::matmul*>, row_tile> primitives_{};  // by row count − 1
+};
+
+}  // namespace
+
+// Any x86-64 instruction set above the portable one; oneDNN itself is not asked, since that would settle its choice.
+bool onednn_available() { return active_isa() != Isa::portable; }
+
+std::unique_ptr<MatmulKernel<float>> make_onednn_matmul(TensorView<const float> weight, const float* bias) {
+  return std::make_unique<OneDnnMatmul>(weight, bias);
+}
+
+}  // namespace bertgen::detail

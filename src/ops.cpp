@@ -1,0 +1,106 @@
+// The float versions of the operations: checks and threads here, arithmetic in kernels/.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "bertgen/ops/activation.hpp"
+#include "bertgen/ops/attention.hpp"
+#include "bertgen/ops/layer_norm.hpp"
+#include "bertgen/ops/softmax.hpp"
+#include "kernels/kernels.hpp"
+#include "parallel.hpp"
+
+namespace bertgen {
+namespace {
+
+// Elements of element-wise work below which a second thread costs more than it saves (a fork and join take about
+// 2 µs, in which one core normalises or activates some thousands of floats).
+constexpr std::size_t elementwise_grain = 8192;
+// Multiply-adds of attention below which the same holds.
+constexpr std::size_t attention_grain = 65536;
+
+}  // namespace
+
+Activation activation_from_name(std::string_view name) {
+  static const std::map<std::string_view, Activation> names = {
+      {"gelu", Activation::gelu},
+      {"gelu_python", Activation::gelu},
+      {"gelu_new", Activation::gelu_tanh},
+      {"gelu_fast", Activation::gelu_tanh},
+      {"gelu_pytorch_tanh", Activation::gelu_tanh},
+      {"gelu_python_tanh", Activation::gelu_tanh},
+      {"gelu_accurate", Activation::gelu_tanh},
+      {"gelu_10", Activation::gelu_10},
+      {"quick_gelu", Activation::quick_gelu},
+      {"relu", Activation::relu},
+      {"relu2", Activation::relu2},
+      {"relu6", Activation::relu6},
+      {"leaky_relu", Activation::leaky_relu},
+      {"silu", Activation::silu},
+      {"swish", Activation::silu},
+      {"mish", Activation::mish},
+      {"tanh", Activation::tanh},
+      {"sigmoid", Activation::sigmoid},
+      {"linear", Activation::linear},
+      {"hardswish", Activation::hardswish},
+      {"laplace", Activation::laplace},
+      {"sqrtsoftplus", Activation::sqrtsoftplus},
+  };
+  const auto found = names.find(name);
+  if (found != names.end()) return found->second;
+  std::string known;
+  for (const auto& entry : names) known += (known.empty() ? "" : ", ") + std::string(entry.first);
+  throw ConfigError("hidden_act: expected one of " + known + "; got \"" + std::string(name) + "\"");
+}
+
+template <>
+void activate<float>(Activation activation, TensorView<float> x, const Workspace& workspace) {
+  if (activation == Activation::linear) return;
+  const std::size_t grain = std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, x.cols()));
+  parallel_ranges(x.rows(), grain, workspace.threads(), [&](std::size_t first, std::size_t last) {
+    for (std::size_t row = first; row < last; ++row) kernels::activate(activation, x.row(row), x.cols());
+  });
+}
+
+template <>
+void layer_norm<float>(TensorView<const float> x, TensorView<const float> residual, TensorView<const float> weight,
+                       TensorView<const float> bias, double epsilon, TensorView<float> y, const Workspace& workspace) {
+  const std::size_t grain = std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, x.cols()));
+  parallel_ranges(x.rows(), grain, workspace.threads(), [&](std::size_t first, std::size_t last) {
+    for (std::size_t row = first; row < last; ++row) {
+      kernels::layer_norm_row(x.row(row), residual.size() == 0 ? nullptr : residual.row(row), weight.data(),
+                              bias.data(), epsilon, x.cols(), y.row(row));
+    }
+  });
+}
+
+template <>
+float log_sum_exp<float>(std::span<const float> x) {
+  return kernels::log_sum_exp(x.data(), x.size());
+}
+
+template <>
+void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
+                      std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
+                      Workspace& workspace) {
+  const std::size_t head_dim = queries.cols() / heads;
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+  std::size_t scratch_size = 0;
+  std::size_t work = 0;
+  for (const AttentionGroup& group : groups) {
+    scratch_size = std::max(scratch_size, kernels::attend_scratch(group.query_count, group.key_count, head_dim));
+    work += group.query_count * group.key_count * queries.cols();
+  }
+  const int threads = work < attention_grain ? 1 : workspace.threads();
+  Workspace::Scope scope(workspace);
+  const auto scratch = scope.take<float>({static_cast<std::size_t>(threads), scratch_size});
+  parallel_for(groups.size() * heads, threads, [&](std::size_t task, std::size_t thread) {
+    const std::size_t column = task % heads * head_dim;
+    kernels::attend(groups[task / heads], {queries.data() + column, queries.row_stride()},
+                    {keys.data() + column, keys.row_stride()}, {values.data() + column, values.row_stride()}, head_dim,
+                    scale, context.data() + column, context.row_stride(), scratch.row(thread));
+  });
+}
+
+}  // namespace bertgen

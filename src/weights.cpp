@@ -1,0 +1,55 @@
+#include "bertgen/core/weights.hpp"
+
+namespace bertgen {
+
+void Weights::add(std::string name, StoredTensor tensor) {
+  const auto [position, inserted] = tensors_.emplace(std::move(name), std::move(tensor));
+  if (!inserted) throw CheckpointError(position->first + ": stored twice (" + source_ + ")");
+}
+
+const StoredTensor* Weights::find(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+const StoredTensor& Weights::get(std::string_view name, const Shape& expected) const {
+  const StoredTensor* tensor = find(name);
+  if (tensor == nullptr) {
+    throw CheckpointError(std::string(name) + ": expected a tensor of shape " + to_string(expected) +
+                          ", found none (" + source_ + ")");
+  }
+  if (tensor->shape != expected) {
+    throw CheckpointError(std::string(name) + ": expected " + to_string(expected) + ", got " +
+                          to_string(tensor->shape) + " (" + source_ + ")");
+  }
+  if (!is_floating(tensor->dtype)) {
+    throw CheckpointError(std::string(name) + ": expected one of F16, BF16, F32, F64, got " +
+                          std::string(dtype_name(tensor->dtype)) + " (" + source_ + ")");
+  }
+  mark_used(name);
+  return *tensor;
+}
+
+void Weights::mark_used(std::string_view name) const { used_.emplace(name); }
+
+void Weights::require_all_used() const {
+  constexpr std::size_t listed = 5;
+  std::size_t unused = 0;
+  std::string names;
+  for (const auto& [name, tensor] : tensors_) {
+    if (used_.count(name) != 0) continue;
+    if (unused++ < listed) names += (names.empty() ? "" : ", ") + name + " " + to_string(tensor.shape);
+  }
+  if (unused == 0) return;
+  if (unused > listed) names += ", …";
+  throw CheckpointError("expected only tensors of the configured model, got " + std::to_string(unused) +
+                        " others: " + names + " (" + source_ + ")");
+}
+
+WeightScope WeightScope::operator/(std::string_view child) const {
+  WeightScope scope(*this);
+  scope.prefix_ = path(child) + ".";
+  return scope;
+}
+
+}  // namespace bertgen
