@@ -187,25 +187,31 @@ void refuse_unsupported(const JsonFields& fields) {
   }
 }
 
-/// Sets the fields of `config` that `object` names; the rest of `object` becomes warnings.
-std::vector<std::string> update_from(GenerationConfig& config, const Json& object, const std::string& source) {
+/// Sets the fields of `config` that `object` names; returns warnings for the rest of it.
+std::vector<std::string> update_from(GenerationConfig& config, const Json& object, const std::string& source,
+                                     GenerationConfig::UnknownKeys unknown_keys) {
   const JsonFields fields(object, source);
   refuse_unsupported(fields);
-  GenerationConfig updated = config;
-  std::vector<std::string> known;
-  for_each_field(updated, [&](const char* key, auto& field) {
-    known.emplace_back(key);
-    if (object.contains(key)) read(fields, key, field);
-  });
-  updated.validate();
+  const std::vector<std::string> known = GenerationConfig::keys();
   std::vector<std::string> warnings;
   for (const auto& [key, value] : object.items()) {
     const bool is_unsupported = std::any_of(unsupported_options().begin(), unsupported_options().end(),
                                             [&name = key](const Unsupported& option) { return name == option.key; });
-    if (value.is_null() || is_unsupported || lists(known, key) || lists(ignored_keys, key)) continue;
-    warnings.push_back(source + "." + key + ": " +
-                       (lists(sampling_options, key) ? "has no effect without do_sample" : "unknown option, ignored"));
+    if (is_unsupported || lists(known, key) || lists(ignored_keys, key)) continue;
+    if (lists(sampling_options, key)) {
+      if (!value.is_null()) warnings.push_back(source + "." + key + ": has no effect without do_sample");
+      continue;
+    }
+    if (unknown_keys == GenerationConfig::UnknownKeys::refuse) {
+      throw ConfigError(source + "." + key + ": expected an option of generate(), got an unknown name");
+    }
+    if (!value.is_null()) warnings.push_back(source + "." + key + ": unknown option, ignored");
   }
+  GenerationConfig updated = config;
+  for_each_field(updated, [&](const char* key, auto& field) {
+    if (object.contains(key)) read(fields, key, field);
+  });
+  updated.validate();
   config = std::move(updated);
   return warnings;
 }
@@ -224,8 +230,16 @@ bool within(const TokenIds& ids, const TokenIds& set) {
 
 }  // namespace
 
-std::vector<std::string> GenerationConfig::update(std::string_view json, std::string_view source) {
-  return update_from(*this, parse(json, source), std::string(source));
+std::vector<std::string> GenerationConfig::update(std::string_view json, std::string_view source,
+                                                  UnknownKeys unknown_keys) {
+  return update_from(*this, parse(json, source), std::string(source), unknown_keys);
+}
+
+std::vector<std::string> GenerationConfig::keys() {
+  std::vector<std::string> names;
+  GenerationConfig config;
+  for_each_field(config, [&names](const char* key, const auto&) { names.emplace_back(key); });
+  return names;
 }
 
 std::string GenerationConfig::to_json() const {
@@ -277,7 +291,7 @@ GenerationConfig generation_config_from_model(std::string_view config_json, std:
   GenerationConfig config;
   for_each_field(config, [&take](const char* key, const auto&) { take(key); });
   for (const Unsupported& option : unsupported_options()) take(option.key);
-  update_from(config, options, std::string(source));
+  update_from(config, options, std::string(source), GenerationConfig::UnknownKeys::refuse);
   return config;
 }
 

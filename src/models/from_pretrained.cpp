@@ -78,7 +78,8 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const s
   if (files.generation_config.empty()) {
     generation = generation_config_from_model(config_text, files.config.string());
   } else {
-    warnings = generation.update(read_text_file(files.generation_config), files.generation_config.string());
+    warnings = generation.update(read_text_file(files.generation_config), files.generation_config.string(),
+                                 GenerationConfig::UnknownKeys::warn);
   }
 
   Weights weights = load_weights(files);

@@ -58,11 +58,17 @@ struct GenerationConfig {
   std::optional<TokenId> pad_token_id;
   std::optional<TokenIds> eos_token_id;  ///< none: only length ends a sequence
 
+  /// What update() does with a key that is no option of generate().
+  enum class UnknownKeys : bool { refuse, warn };
+
   /// Reads the keys of a JSON object into their fields; a null unsets its field. Known keys that cannot matter here
-  /// (`use_cache`, `transformers_version`, …) are skipped; sampling options without do_sample and unknown keys come back
-  /// as warnings. Throws ConfigError naming `source` and the key: a wrong type or range, an option that is not
-  /// supported and not at its neutral value. On an error nothing has changed.
-  std::vector<std::string> update(std::string_view json, std::string_view source = "generation_config.json");
+  /// (`use_cache`, `transformers_version`, …) are skipped; sampling options without do_sample come back as warnings.
+  /// Throws ConfigError naming `source` and the key: a wrong type or range, an unknown key unless told to warn, an
+  /// option that is not supported and not at its neutral value. On an error nothing has changed.
+  std::vector<std::string> update(std::string_view json, std::string_view source,
+                                  UnknownKeys unknown_keys = UnknownKeys::refuse);
+  /// The names of all fields, as update() knows them.
+  static std::vector<std::string> keys();
   /// The fields that are set, keys in alphabetical order.
   std::string to_json() const;
   /// Throws ConfigError where transformers does: num_return_sequences beyond num_beams, max_new_tokens of 0, forced and

@@ -1,0 +1,27 @@
+// Everything of the library. A sentence fuser in a few lines:
+//
+//   const auto model = bertgen::EncoderDecoderModel::from_pretrained("fuse-en");
+//   const auto tokenizer = bertgen::AutoTokenizer::from_pretrained("fuse-en");
+//
+//   const auto source = tokenizer->encode("This is the first sentence. This is the second sentence.");
+//   const auto output = model.generate({source.input_ids});
+//   std::cout << tokenizer->decode(output.sequences[0].ids, {.skip_special_tokens = true}) << "\n";
+//
+// A program that generates often, or from several threads, gives each thread a bertgen::Session.
+#pragma once
+
+#include "bertgen/core/dtype.hpp"
+#include "bertgen/core/error.hpp"
+#include "bertgen/core/isa.hpp"
+#include "bertgen/core/tensor.hpp"
+#include "bertgen/core/token.hpp"
+#include "bertgen/generation/config.hpp"
+#include "bertgen/generation/generate.hpp"
+#include "bertgen/io/checkpoint.hpp"
+#include "bertgen/models/config.hpp"
+#include "bertgen/models/decoder.hpp"
+#include "bertgen/models/encoder.hpp"
+#include "bertgen/models/encoder_decoder.hpp"
+#include "bertgen/runtime/session.hpp"
+#include "bertgen/tokenizers/auto.hpp"
+#include "bertgen/tokenizers/bert_generation.hpp"

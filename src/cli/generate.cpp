@@ -1,0 +1,140 @@
+#include "model.hpp"
+
+namespace bertgen::cli {
+namespace {
+
+/// A request ready to be generated from.
+struct Prepared {
+  Source source;
+  TokenIds prompt;
+  GenerationConfig config;
+};
+
+class GenerateHandler final : public Handler {
+ public:
+  GenerateHandler(const Options& options, const std::filesystem::path& directory)
+      : options_(options),
+        coder_(directory, options),
+        session_(std::make_shared<const EncoderDecoderModel>(EncoderDecoderModel::from_pretrained(directory)),
+                 options.threads),
+        defaults_(session_.model().generation_config()) {
+    report_warnings(session_.model().warnings(), options);
+  }
+
+  /// The command line's options over the checkpoint's. Throws ConfigError.
+  void apply_command_line() { report_warnings(defaults_.update(options_.generation, "options"), options_); }
+
+  std::vector<Answer> answer(const std::vector<Json>& requests) override {
+    std::vector<Prepared> prepared(requests.size());
+    std::vector<Answer> answers = answer_each(requests, [&](const Json& request) {
+      prepared[static_cast<std::size_t>(&request - requests.data())] = prepare(request);
+      return Answer{};
+    });
+    // Requests that want the same options are computed together.
+    std::vector<bool> taken(requests.size());
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (answers[i].error || taken[i]) continue;
+      if (prepared[i].source.empty_text) {
+        answers[i] = empty_answer(prepared[i]);
+        continue;
+      }
+      std::vector<std::size_t> group;
+      for (std::size_t j = i; j < requests.size(); ++j) {
+        if (answers[j].error || taken[j] || prepared[j].source.empty_text) continue;
+        if (!(prepared[j].config == prepared[i].config)) continue;
+        taken[j] = true;
+        group.push_back(j);
+      }
+      answer_group(prepared, group, answers);
+    }
+    return answers;
+  }
+
+ private:
+  Prepared prepare(const Json& request) const {
+    Prepared prepared;
+    prepared.config = defaults_;
+    if (request.contains("generation") && !request["generation"].is_null()) {
+      report_warnings(prepared.config.update(dump_line(request["generation"]), "generation"), options_);
+    }
+    prepared.source = read_source(request, coder_);
+    const GenerationConfig& config = prepared.config;
+    const auto start = config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
+    if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
+    // The start token goes in front of ids that lack it here, request by request: transformers' rule looks at the whole
+    // batch, and no request may depend on the others.
+    prepared.prompt = ids_field(request, "decoder_input_ids").value_or(TokenIds{});
+    if (prepared.prompt.empty() || prepared.prompt.front() != *start) {
+      prepared.prompt.insert(prepared.prompt.begin(), *start);
+    }
+    return prepared;
+  }
+
+  Answer empty_answer(const Prepared& prepared) const {
+    Answer answer;
+    answer.fields["sequences"] = Json::array();
+    for (std::size_t i = 0; i < prepared.config.num_return_sequences.value_or(1); ++i) {
+      answer.fields["sequences"].push_back({{"ids", Json::array({prepared.prompt.front()})}, {"text", ""}, {"score", 0.0}});
+    }
+    return answer;
+  }
+
+  /// One generate for all of the group; if that fails, one each, so that the error finds its request.
+  void answer_group(const std::vector<Prepared>& prepared, const std::vector<std::size_t>& group,
+                    std::vector<Answer>& answers) {
+    GenerateInputs inputs;
+    for (std::size_t i : group) {
+      inputs.input_ids.push_back(prepared[i].source.input_ids);
+      inputs.attention_mask.push_back(prepared[i].source.attention_mask);
+      inputs.decoder_input_ids.push_back(prepared[i].prompt);
+    }
+    try {
+      const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config);
+      const std::size_t each = output.sequences.size() / group.size();
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        answers[group[i]] = to_answer({output.sequences.data() + i * each, each});
+      }
+    } catch (const std::exception&) {
+      if (group.size() == 1) {
+        answers[group.front()].error = current_error();
+        return;
+      }
+      for (std::size_t i : group) answer_group(prepared, {i}, answers);
+    }
+  }
+
+  Answer to_answer(std::span<const GeneratedSequence> sequences) const {
+    Answer answer;
+    answer.fields["sequences"] = Json::array();
+    for (const GeneratedSequence& sequence : sequences) {
+      Json object = {{"ids", sequence.ids}, {"score", finite(sequence.score)}};
+      if (coder_.tokenizer) object["text"] = coder_.decode(sequence.ids);
+      answer.fields["sequences"].push_back(std::move(object));
+    }
+    // Without a tokenizer plain mode has only ids to show.
+    const Json& best = answer.fields["sequences"][0];
+    answer.plain = coder_.tokenizer ? best["text"].get<std::string>() : dump_line(best["ids"]);
+    return answer;
+  }
+
+  const Options& options_;
+  TextCoder coder_;
+  Session session_;
+  GenerationConfig defaults_;
+};
+
+}  // namespace
+
+int run_generate(const Options& options) {
+  const std::filesystem::path directory = options.model.empty() ? shipped_checkpoint() : std::filesystem::path(options.model);
+  GenerateHandler handler(options, directory);
+  try {
+    handler.apply_command_line();
+  } catch (const ConfigError& error) {
+    report(error.what());
+    return wrong_usage;
+  }
+  return run_requests(options, handler);
+}
+
+}  // namespace bertgen::cli

@@ -1,0 +1,65 @@
+#include "model.hpp"
+
+#include "bertgen/io/mapped_file.hpp"
+
+namespace bertgen::cli {
+
+TextCoder::TextCoder(const std::filesystem::path& directory, const Options& options)
+    : tokenizer(AutoTokenizer::from_pretrained(directory)) {
+  // BertGeneration models were trained without special tokens around the text, whatever their tokenizer could add.
+  bool bert_generation = false;
+  std::error_code ignored;
+  if (std::filesystem::exists(directory / "config.json", ignored)) {
+    const Json config = Json::parse(read_text_file(directory / "config.json"), nullptr, false);
+    if (config.is_object()) {
+      const Json& half = config.contains("encoder") && config["encoder"].is_object() ? config["encoder"] : config;
+      bert_generation = half.contains("model_type") && half["model_type"] == "bert-generation";
+    }
+  }
+  add_special_tokens = options.add_special_tokens.value_or(!bert_generation);
+}
+
+const Tokenizer& TextCoder::require() const {
+  if (!tokenizer) throw TokenizerError("text: expected a checkpoint with a tokenizer, found none in its directory");
+  return *tokenizer;
+}
+
+TokenIds TextCoder::encode(const std::string& text) const {
+  EncodeOptions encode_options;
+  encode_options.add_special_tokens = add_special_tokens;
+  return require().encode(text, encode_options).input_ids;
+}
+
+std::string TextCoder::decode(const TokenIds& ids) const {
+  DecodeOptions decode_options;
+  decode_options.skip_special_tokens = true;
+  return require().decode(ids, decode_options);
+}
+
+Source read_source(const Json& request, const TextCoder& coder) {
+  const auto text = text_field(request, "text");
+  const auto ids = ids_field(request, "input_ids");
+  if (text.has_value() == ids.has_value()) {
+    throw ArgumentError(std::string("request: expected text or input_ids, got ") + (text ? "both" : "neither"));
+  }
+  Source source;
+  source.input_ids = text ? coder.encode(*text) : *ids;
+  source.empty_text = text && source.input_ids.empty();
+  source.attention_mask = mask_field(request, "attention_mask").value_or(AttentionMask{});
+  return source;
+}
+
+void report_warnings(const std::vector<std::string>& warnings, const Options& options) {
+  if (options.quiet) return;
+  for (const std::string& warning : warnings) report("warning: " + warning);
+}
+
+std::filesystem::path shipped_checkpoint() {
+  std::error_code ignored;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  const auto installed = program.parent_path() / ".." / "share" / "bertgen" / "fuse-en";
+  if (std::filesystem::exists(installed / "config.json", ignored)) return installed.lexically_normal();
+  return std::filesystem::path(BERTGEN_SOURCE_DIR) / "examples" / "fuse-en";
+}
+
+}  // namespace bertgen::cli

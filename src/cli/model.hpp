@@ -1,0 +1,51 @@
+// What the commands share: the checkpoint a run works with, and sources read from requests.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "bertgen/bertgen.hpp"
+#include "engine.hpp"
+
+namespace bertgen::cli {
+
+/// A directory's tokenizer, and whether text is encoded with special tokens unless a request says otherwise.
+struct TextCoder {
+  std::unique_ptr<Tokenizer> tokenizer;  ///< null if the directory has none
+  bool add_special_tokens = true;
+
+  TextCoder(const std::filesystem::path& directory, const Options& options);
+  /// The tokenizer. Throws TokenizerError if there is none.
+  const Tokenizer& require() const;
+  /// Ids of a text, or nothing for a text without tokens.
+  TokenIds encode(const std::string& text) const;
+  /// Text of generated ids, without special tokens.
+  std::string decode(const TokenIds& ids) const;
+};
+
+/// A source as a request gives it.
+struct Source {
+  TokenIds input_ids;
+  AttentionMask attention_mask;
+  bool empty_text = false;  ///< given as a text that has no tokens
+};
+
+/// Reads `text` or `input_ids`, and `attention_mask`. Throws ArgumentError unless there is exactly one of the first two.
+Source read_source(const Json& request, const TextCoder& coder);
+
+/// Prints what a loader noticed, unless --quiet.
+void report_warnings(const std::vector<std::string>& warnings, const Options& options);
+
+/// The directory of the shipped checkpoint: beside the installed program, else in the source tree it was built from.
+std::filesystem::path shipped_checkpoint();
+
+// The commands. Each returns the program's exit status.
+int run_generate(const Options& options);
+int run_score(const Options& options);
+int run_encode(const Options& options);
+int run_tokenize(const Options& options);
+int run_detokenize(const Options& options);
+int run_inspect(const Options& options);
+int run_bench(const Options& options);
+
+}  // namespace bertgen::cli

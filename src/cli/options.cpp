@@ -1,0 +1,159 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+#include <map>
+
+#include "bertgen/generation/config.hpp"
+#include "bertgen/runtime/session.hpp"
+#include "engine.hpp"
+#include "json_lines.hpp"
+
+namespace bertgen::cli {
+namespace {
+
+std::string kebab(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+/// A value of a generation option: JSON where it reads as JSON ("4", "true", "[[1, 2]]"), else a string ("never").
+Json option_value(const std::string& text) {
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
+class Parser {
+ public:
+  Parser() : app_("Runs BertGeneration encoder-decoders: text in, text out.", "bertgen") {
+    app_.set_version_flag("--version", "bertgen " BERTGEN_VERSION);
+    app_.require_subcommand(1);
+    add_generating("fuse", "Fuses sentences, by default with the checkpoint that ships with bertgen", false);
+    add_generating("generate", "Generates with any supported checkpoint: text or ids in, text and ids out", true);
+    CLI::App* score = add("score", "Loss and log-probabilities of given targets (needs --jsonl)");
+    add_model(score, true);
+    add_batches(score);
+    CLI::App* encode = add("encode", "Hidden states of the encoder (needs --jsonl)");
+    add_model(encode, true);
+    add_batches(encode);
+    encode->add_option("--pooling", options_.pooling, "One vector a text instead of one a token")
+        ->check(CLI::IsMember({"none", "mean", "cls"}))
+        ->capture_default_str();
+    CLI::App* tokenize = add("tokenize", "Text to ids");
+    add_model(tokenize, true, false);
+    add_texts(tokenize);
+    CLI::App* detokenize = add("detokenize", "Ids to text");
+    add_model(detokenize, true, false);
+    add_texts(detokenize, "Ids, separated by spaces");
+    detokenize->add_option("--skip-special-tokens", options_.skip_special_tokens, "Leave out special tokens");
+    detokenize->add_option("--clean-up-tokenization-spaces", options_.clean_up_tokenization_spaces,
+                           "Join punctuation to the word before it");
+    CLI::App* inspect = add("inspect", "What is in a checkpoint");
+    inspect->add_option("DIR", options_.model, "Checkpoint directory")->required();
+    inspect->add_option("--output", options_.output, "Where to write; - is standard output")->capture_default_str();
+    add_bench();
+  }
+
+  std::optional<Options> parse(int argc, char** argv, int& status) {
+    try {
+      app_.parse(argc, argv);
+      options_.command = app_.get_subcommands().front()->get_name();
+      check();
+    } catch (const CLI::ParseError& error) {
+      status = app_.exit(error) == 0 ? 0 : wrong_usage;
+      return std::nullopt;
+    }
+    Json generation = Json::object();
+    for (const auto& [key, value] : generation_) {
+      if (value) generation[key] = option_value(*value);
+    }
+    options_.generation = generation.dump();
+    return options_;
+  }
+
+ private:
+  CLI::App* add(const char* name, const char* what) {
+    CLI::App* command = app_.add_subcommand(name, what);
+    command->add_flag("--quiet", options_.quiet, "No warnings, no progress bar");
+    return command;
+  }
+
+  void add_model(CLI::App* command, bool required, bool computes = true) {
+    command->add_option("--model", options_.model, "Checkpoint directory")->required(required);
+    if (!computes) return;
+    command->add_option("--dtype", options_.dtype, "Type to compute in: auto, f32, bf16, f16, int8")
+        ->check(CLI::IsMember({"auto", "f32", "bf16", "f16", "int8"}))
+        ->capture_default_str();
+    options_.threads = physical_cores();
+    command->add_option("--threads", options_.threads, "Threads; by default one a physical core")
+        ->check(CLI::Range(1, 1024))
+        ->capture_default_str();
+  }
+
+  void add_batches(CLI::App* command) {
+    add_texts(command);
+    command->add_option("--batch-size", options_.batch_size, "Requests computed together")
+        ->check(CLI::Range(1, 65536))
+        ->capture_default_str();
+  }
+
+  void add_texts(CLI::App* command, const char* what = "Texts; without any, the lines of --input") {
+    command->add_option("TEXT", options_.texts, what);
+    command->add_option("--input", options_.input, "File to read; - is standard input")->capture_default_str();
+    command->add_option("--output", options_.output, "File to write; - is standard output")->capture_default_str();
+    command->add_flag("--jsonl", options_.jsonl, "One JSON object a line, in and out");
+    command->add_option("--add-special-tokens", options_.add_special_tokens,
+                        "Encode with the model's special tokens, true or false");
+  }
+
+  void add_generating(const char* name, const char* what, bool model_required) {
+    CLI::App* command = add(name, what);
+    add_model(command, model_required);
+    add_batches(command);
+    for (const std::string& key : GenerationConfig::keys()) {
+      command->add_option("--" + kebab(key), generation_[key], "See transformers' GenerationConfig")
+          ->group("Generation options");
+    }
+  }
+
+  void add_bench() {
+    CLI::App* command = add("bench", "Times generate on random ids");
+    add_model(command, true);
+    const auto number = [command](const char* name, std::size_t& value, const char* what, std::size_t least) {
+      command->add_option(name, value, what)->check(CLI::Range(least, std::size_t{1} << 20))->capture_default_str();
+    };
+    number("--batch-size", options_.batch_size, "Sources generated from together", 1);
+    number("--source-length", options_.bench.source_length, "Ids of each source", 1);
+    number("--new-tokens", options_.bench.new_tokens, "Ids generated for each, no more and no fewer", 1);
+    number("--num-beams", options_.bench.num_beams, "Beams; 1 is greedy", 1);
+    number("--repeat", options_.bench.repeat, "Runs that count", 1);
+    number("--warmup", options_.bench.warmup, "Runs before them", 0);
+    command->add_flag("--json", options_.bench.json, "Print one JSON object");
+  }
+
+  /// What CLI11's own checks do not cover.
+  void check() const {
+    const bool json_only = options_.command == "score" || options_.command == "encode";
+    if (json_only && !options_.jsonl) {
+      throw CLI::ValidationError(options_.command + " needs --jsonl", CLI::ExitCodes::ValidationError);
+    }
+    if (options_.jsonl && !options_.texts.empty()) {
+      throw CLI::ValidationError("--jsonl reads requests from --input, not from TEXT", CLI::ExitCodes::ValidationError);
+    }
+    if (options_.dtype == "bf16" || options_.dtype == "int8") {
+      throw CLI::ValidationError("--dtype " + options_.dtype + " is not supported yet",
+                                 CLI::ExitCodes::ValidationError);
+    }
+  }
+
+  CLI::App app_;
+  Options options_;
+  std::map<std::string, std::optional<std::string>> generation_;
+};
+
+}  // namespace
+
+std::optional<Options> parse_options(int argc, char** argv, int& status) { return Parser().parse(argc, argv, status); }
+
+}  // namespace bertgen::cli

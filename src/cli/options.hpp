@@ -1,0 +1,44 @@
+// The command line as data.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace bertgen::cli {
+
+/// What `bertgen bench` runs.
+struct BenchOptions {
+  std::size_t source_length = 32;
+  std::size_t new_tokens = 32;
+  std::size_t num_beams = 1;
+  std::size_t repeat = 5;
+  std::size_t warmup = 1;
+  bool json = false;
+};
+
+/// Everything that was given, with the defaults of what was not.
+struct Options {
+  std::string command;
+  std::string model;  ///< a checkpoint directory; empty: the shipped one
+  std::vector<std::string> texts;
+  std::string input = "-";
+  std::string output = "-";
+  bool jsonl = false;
+  bool quiet = false;
+  std::size_t batch_size = 16;
+  int threads = 1;
+  std::string dtype = "auto";
+  std::optional<bool> add_special_tokens;
+  std::optional<bool> skip_special_tokens;
+  std::optional<bool> clean_up_tokenization_spaces;
+  std::string pooling = "none";
+  std::string generation = "{}";  ///< the generation options given, a JSON object
+  BenchOptions bench;
+};
+
+/// Reads the command line. Where there is nothing to run (--help, --version, wrong usage) it has printed what there is to
+/// say and returns none; `status` is then the exit status.
+std::optional<Options> parse_options(int argc, char** argv, int& status);
+
+}  // namespace bertgen::cli
