@@ -1,0 +1,96 @@
+// The operations that a decoder step and an encoder layer spend their time in, at the sizes of a 512-wide model.
+//
+//   build/bench/bertgen_bench --benchmark_filter=matmul
+#include <benchmark/benchmark.h>
+
+#include "bertgen/bertgen.hpp"
+#include "bertgen/ops/attention.hpp"
+#include "bertgen/ops/layer_norm.hpp"
+#include "bertgen/ops/matmul.hpp"
+
+namespace {
+
+using namespace bertgen;
+
+Tensor<float> filled(Shape shape) {
+  Tensor<float> tensor(shape);
+  for (std::size_t i = 0; i < tensor.size(); ++i) tensor[i] = static_cast<float>(i * 7919 % 1009) / 1009 - 0.5f;
+  return tensor;
+}
+
+std::size_t size(const benchmark::State& state, std::size_t index) {
+  return static_cast<std::size_t>(state.range(index));
+}
+
+/// Arguments: rows, in, out, threads.
+void matmul(benchmark::State& state, MatmulBackend backend) {
+  const std::size_t rows = size(state, 0), in = size(state, 1), out = size(state, 2);
+  Workspace workspace(static_cast<int>(state.range(3)));
+  const Tensor<float> weight = filled({out, in}), bias = filled({out}), x = filled({rows, in});
+  Tensor<float> y({rows, out});
+  const PackedMatrix<float> matrix(weight, bias, backend);
+  for (auto _ : state) matrix.multiply(x, y, workspace);
+  state.counters["flop/s"] = benchmark::Counter(2.0 * static_cast<double>(rows * in * out),
+                                                benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["B/s"] = benchmark::Counter(static_cast<double>(in * out * sizeof(float)),
+                                             benchmark::Counter::kIsIterationInvariantRate);
+}
+void sizes(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"rows", "in", "out", "threads"})->UseRealTime();
+  for (int threads : {1, 2}) {
+    for (int rows : {1, 4, 64}) {
+      bench->Args({rows, 512, 32000, threads});
+      bench->Args({rows, 512, 2048, threads});
+      bench->Args({rows, 2048, 512, threads});
+      bench->Args({rows, 512, 1536, threads});
+    }
+  }
+}
+BENCHMARK_CAPTURE(matmul, automatic, MatmulBackend::automatic)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, eigen, MatmulBackend::eigen)->Args({4, 512, 2048, 1})->Args({64, 512, 2048, 1});
+
+/// Arguments: sequences, queries a sequence, keys a sequence; 8 heads of 64.
+void self_attention(benchmark::State& state) {
+  const std::size_t batch = size(state, 0), queries = size(state, 1), keys = size(state, 2), hidden = 512;
+  Workspace workspace(1);
+  const Tensor<float> q = filled({batch * queries, hidden}), k = filled({batch * keys, hidden}),
+                      v = filled({batch * keys, hidden});
+  Tensor<float> context({batch * queries, hidden});
+  std::vector<AttentionGroup> groups;
+  for (std::size_t i = 0; i < batch; ++i) groups.push_back({i * queries, queries, i * keys, keys, nullptr, nullptr});
+  for (auto _ : state) attention<float>(q, k, v, groups, 8, context, workspace);
+  state.counters["flop/s"] = benchmark::Counter(4.0 * static_cast<double>(batch * queries * keys * hidden),
+                                                benchmark::Counter::kIsIterationInvariantRate);
+}
+BENCHMARK(self_attention)->Args({8, 256, 256})->Args({1, 32, 32})->Args({4, 1, 32})->Args({64, 1, 32});
+
+/// Arguments: rows, hidden.
+void layer_norm_residual(benchmark::State& state) {
+  const Shape shape{size(state, 0), size(state, 1)};
+  const Workspace workspace(1);
+  const Tensor<float> x = filled(shape), residual = filled(shape), weight = filled({shape[1]}), bias = filled({shape[1]});
+  Tensor<float> y(shape);
+  for (auto _ : state) layer_norm<float>(x, residual, weight, bias, 1e-12, y, workspace);
+  state.SetItemsProcessed(state.iterations() * state.range(0) * state.range(1));
+}
+BENCHMARK(layer_norm_residual)->Args({1, 512})->Args({2048, 512});
+
+/// Arguments: rows, intermediate.
+void gelu(benchmark::State& state) {
+  const Workspace workspace(1);
+  Tensor<float> x = filled({size(state, 0), size(state, 1)});
+  for (auto _ : state) activate<float>(Activation::gelu, x, workspace);
+  state.SetItemsProcessed(state.iterations() * state.range(0) * state.range(1));
+}
+BENCHMARK(gelu)->Args({1, 2048})->Args({2048, 2048});
+
+void log_sum_exp_of_logits(benchmark::State& state) {
+  const Tensor<float> logits = filled({size(state, 0)});
+  for (auto _ : state) benchmark::DoNotOptimize(log_sum_exp<float>(logits.values()));
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(log_sum_exp_of_logits)->Arg(32000);
+
+}  // namespace
+
+BENCHMARK_MAIN();
