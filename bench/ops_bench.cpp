@@ -30,10 +30,10 @@ void matmul(benchmark::State& state, MatmulBackend backend) {
   Tensor<float> y({rows, out});
   const PackedMatrix<float> matrix(weight, bias, backend);
   for (auto _ : state) matrix.multiply(x, y, workspace);
-  state.counters["flop/s"] = benchmark::Counter(2.0 * static_cast<double>(rows * in * out),
-                                                benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["B/s"] = benchmark::Counter(static_cast<double>(in * out * sizeof(float)),
-                                             benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flop/s"] =
+      benchmark::Counter(2.0 * static_cast<double>(rows * in * out), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["B/s"] =
+      benchmark::Counter(static_cast<double>(in * out * sizeof(float)), benchmark::Counter::kIsIterationInvariantRate);
 }
 void sizes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"rows", "in", "out", "threads"})->UseRealTime();
@@ -68,7 +68,8 @@ BENCHMARK(self_attention)->Args({8, 256, 256})->Args({1, 32, 32})->Args({4, 1, 3
 void layer_norm_residual(benchmark::State& state) {
   const Shape shape{size(state, 0), size(state, 1)};
   const Workspace workspace(1);
-  const Tensor<float> x = filled(shape), residual = filled(shape), weight = filled({shape[1]}), bias = filled({shape[1]});
+  const Tensor<float> x = filled(shape), residual = filled(shape), weight = filled({shape[1]}),
+                      bias = filled({shape[1]});
   Tensor<float> y(shape);
   for (auto _ : state) layer_norm<float>(x, residual, weight, bias, 1e-12, y, workspace);
   state.SetItemsProcessed(state.iterations() * state.range(0) * state.range(1));

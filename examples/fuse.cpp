@@ -6,8 +6,8 @@
 
 int main(int argc, char** argv) try {
   const std::string directory = argc > 1 ? argv[1] : "examples/fuse-en";
-  const auto model = std::make_shared<const bertgen::EncoderDecoderModel>(
-      bertgen::EncoderDecoderModel::from_pretrained(directory));
+  const auto model =
+      std::make_shared<const bertgen::EncoderDecoderModel>(bertgen::EncoderDecoderModel::from_pretrained(directory));
   const auto tokenizer = bertgen::AutoTokenizer::from_pretrained(directory);
   bertgen::Session session(model);  // one a thread; the model is shared
 

@@ -11,9 +11,7 @@ namespace {
 constexpr int deepest = 64;
 constexpr std::int64_t largest_token = std::numeric_limits<TokenId>::max();
 
-bool is_token(const Json& value) {
-  return value.is_number_integer() && value >= 0 && value <= largest_token;
-}
+bool is_token(const Json& value) { return value.is_number_integer() && value >= 0 && value <= largest_token; }
 
 }  // namespace
 
@@ -29,6 +27,8 @@ Json parse_json(std::string_view text, bool unique_keys) {
     }
     return true;
   };
+  // The parser takes a zero byte for the end of the text, whatever follows.
+  if (text.find('\0') != std::string_view::npos) throw JsonError("expected JSON, got a zero byte in it");
   try {
     return Json::parse(text, callback);
   } catch (const Json::exception& error) {

@@ -26,8 +26,8 @@ Json parse_json(std::string_view text, bool unique_keys = false);
 /// A JSON value for an error message, cut to a readable length.
 std::string excerpt(const Json& value);
 
-/// Typed access to the fields of one object; a wrong type throws ConfigError naming `where` and the key. A null counts as
-/// an absent key.
+/// Typed access to the fields of one object; a wrong type throws ConfigError naming `where` and the key. A null counts
+/// as an absent key.
 class JsonFields {
  public:
   /// `where` is the object's place, "config.json: encoder". Throws ConfigError if `object` is no object.

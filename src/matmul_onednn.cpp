@@ -84,9 +84,8 @@ class OneDnnMatmul final : public MatmulKernel<float> {
   using Descriptor = dnnl::matmul::primitive_desc;
 
   dnnl::memory::desc rows_of(std::size_t rows, dnnl::memory::dim columns) const {
-    return {{static_cast<dnnl::memory::dim>(rows), columns},
-            dnnl::memory::data_type::f32,
-            dnnl::memory::format_tag::ab};
+    return {
+        {static_cast<dnnl::memory::dim>(rows), columns}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab};
   }
 
   template <typename Format>
@@ -111,10 +110,9 @@ class OneDnnMatmul final : public MatmulKernel<float> {
   void execute(std::size_t rows, const float* x, float* y) const {
     dnnl::memory source(rows_of(rows, in_), engine(), const_cast<float*>(x));
     dnnl::memory destination(rows_of(rows, out_), engine(), y);
-    primitive(rows).execute(stream(), {{DNNL_ARG_SRC, source},
-                                       {DNNL_ARG_WEIGHTS, packed_},
-                                       {DNNL_ARG_BIAS, bias_},
-                                       {DNNL_ARG_DST, destination}});
+    primitive(rows).execute(
+        stream(),
+        {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, packed_}, {DNNL_ARG_BIAS, bias_}, {DNNL_ARG_DST, destination}});
   }
 
   dnnl::memory::dim in_;

@@ -96,10 +96,10 @@ void attention<float>(TensorView<const float> queries, TensorView<const float> k
   Workspace::Scope scope(workspace);
   const auto scratch = scope.take<float>({static_cast<std::size_t>(threads), scratch_size});
   parallel_for(groups.size() * heads, threads, [&](std::size_t task, std::size_t thread) {
-    const std::size_t column = task % heads * head_dim;
-    kernels::attend(groups[task / heads], {queries.data() + column, queries.row_stride()},
-                    {keys.data() + column, keys.row_stride()}, {values.data() + column, values.row_stride()}, head_dim,
-                    scale, context.data() + column, context.row_stride(), scratch.row(thread));
+    const auto of_head = [&](auto all) { return all.middle_cols(task % heads * head_dim, head_dim).data(); };
+    kernels::attend(groups[task / heads], {of_head(queries), queries.row_stride()}, {of_head(keys), keys.row_stride()},
+                    {of_head(values), values.row_stride()}, head_dim, scale, of_head(context), context.row_stride(),
+                    scratch.row(thread));
   });
 }
 

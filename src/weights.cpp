@@ -15,8 +15,8 @@ const StoredTensor* Weights::find(std::string_view name) const {
 const StoredTensor& Weights::get(std::string_view name, const Shape& expected) const {
   const StoredTensor* tensor = find(name);
   if (tensor == nullptr) {
-    throw CheckpointError(std::string(name) + ": expected a tensor of shape " + to_string(expected) +
-                          ", found none (" + source_ + ")");
+    throw CheckpointError(std::string(name) + ": expected a tensor of shape " + to_string(expected) + ", found none (" +
+                          source_ + ")");
   }
   if (tensor->shape != expected) {
     throw CheckpointError(std::string(name) + ": expected " + to_string(expected) + ", got " +

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/data/tokenizers/bert_generation: tiny SentencePiece models and what transformers makes of texts with them.
+"""Writes tests/data/tokenizers/bert_generation: tiny SentencePiece models, and what transformers makes of texts.
 
 Needs transformers 5 and sentencepiece. Run from the root of the repository:
 
@@ -31,7 +31,8 @@ SUBJECTS = ["The river", "A small boat", "Our neighbour", "The old clock", "A qu
 VERBS = ["crosses", "follows", "remembers", "does not see", "waits for", "is near", "likes", "will reach", "has left"]
 OBJECTS = ["the bridge", "a green field", "the market in 1984", "the quiet harbour", "an open window", "the mountain",
            "its own shadow", "the winter light", "a long letter", "the café"]
-TAILS = [".", "!", "?", ", because it rains.", ", and nobody knows why.", " at 10:30.", ": it's late.", "; we're ready."]
+TAILS = [".", "!", "?", ", because it rains.", ", and nobody knows why.", " at 10:30.", ": it's late.",
+         "; we're ready."]
 
 # Code points to normalise, as in a *.tsv file of SentencePiece: a small share of NFKC.
 RULES = [("FF21", "41"), ("FF22", "42"), ("FF41", "61"), ("FB01", "66 69"), ("2460", "31"), ("65 301", "E9"),
@@ -100,17 +101,20 @@ DIRECTORIES = {
 
 TEXTS = [
     "", " ", "   ", "\t\n\r", "\u3000\u00a0", "a", "The river crosses the bridge.", "the  river   crosses",
-    "  The river", "The river  ", "\nThe\triver\r\nis near\u00a0the\u3000bridge", "THE RIVER", "caf\u00e9", "cafe\u0301",
+    "  The river", "The river  ", "\nThe\triver\r\nis near\u00a0the\u3000bridge", "THE RIVER", "caf\u00e9",
+    "cafe\u0301",
     "\uff21\uff22\uff41", "\ufb01eld", "\u2460\u2460\u2460", "wait\u2026", "so\u00adft", "\u00ad", " \u00ad ", "\ufdfa",
     "x\ufdfa\ufdfa y", "1984", "10:30", "it's, we're. isn't!", "\u2581", "\u2581\u2581", "a\u2581b", " \u2581 a",
     "<s>", "</s>", "<pad>", "<unk>", "<::::>", "<hidden>", "[SEP]", "the[SEP]river", "ab", "abab", "ababab", "aabbabab",
     "<s>the river</s>", "<s> the river </s>", "the<::::>river", "the <::::> river", "a<pad>b<unk>c", "<<s>>", "< s>",
     "</s></s></s>", "<s", "s>", "<:::>", "<:::::>", "<pad><pad> <pad>", "\uff1cs\uff1e", "<s\u00ad>", "the</s>\u00e9",
-    "\u00e9", "\u00e9\u00e9", "x\u00e9\u00e9y", "\u6f22\u5b57", "the\u6f22\u5b57river", "\u05e9\u05dc\u05d5\u05dd", "\U0001f642",
+    "\u00e9", "\u00e9\u00e9", "x\u00e9\u00e9y", "\u6f22\u5b57", "the\u6f22\u5b57river", "\u05e9\u05dc\u05d5\u05dd",
+    "\U0001f642",
     "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\ud55c\uad6d", "\u1112\u1161\u11ab", "e\u0301\u0301\u0301", "\u0301",
     "\ufffd", "\ufeffthe", "\u200b", "a\u200bb", "\u202ethe", "\x00", "a\x00b", "\x01\x02\x7f", "\x1c\x1d\x1e\x1f",
     "\x85", "a\x85b", "\u2028\u2029", "\U0010ffff", "\ue000", "\ufdd0", "<0x41>", "<0xC3><0xA9>", "<start>the<image>",
-    "<e1><e2>", "<e1> <e3>", "the theatre", "the [CLS] the", "a <left> b <right> c", "a\t<left>\u3000<right>\n", "<left><right>",
+    "<e1><e2>", "<e1> <e3>", "the theatre", "the [CLS] the", "a <left> b <right> c", "a\t<left>\u3000<right>\n",
+    "<left><right>",
     "a <word> b", "a<word>b", "a <word>b", "<word>", "<word><word>", "<x><xy><x", "<xyz>", "[PAD][END]<old><ignored>",
     "a " * 20, "the river " * 4, "\u00e9" * 9, "." * 12, " ." * 6, "a\u0301" * 9, "<s>" * 10,
 ]

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <fstream>
 #include <random>
 
 #include "model.hpp"
+#include "output.hpp"
 
 namespace bertgen::cli {
 namespace {
@@ -61,7 +61,7 @@ class Bench {
     const double time = median(seconds);
     return {{"seconds", time},
             {"seconds_all", seconds},
-            {"tokens_per_second", static_cast<double>(options_.batch_size * bench_.new_tokens) / time},
+            {"tokens_per_second", static_cast<double>(bench_.batch_size * bench_.new_tokens) / time},
             {"encode_seconds", median(encode_seconds)},
             {"step_seconds", step_seconds()},
             {"load_seconds", load_seconds_},
@@ -78,7 +78,7 @@ class Bench {
     // The same ids on every machine: mt19937's numbers are fixed by the standard, a distribution's are not.
     std::mt19937 random(0);
     const std::size_t vocab = session_->model().config().encoder.vocab_size;
-    for (std::size_t s = 0; s < options_.batch_size; ++s) {
+    for (std::size_t s = 0; s < bench_.batch_size; ++s) {
       TokenIds ids;
       for (std::size_t i = 0; i < bench_.source_length; ++i) {
         ids.push_back(static_cast<TokenId>(vocab <= 4 ? random() % vocab : 4 + random() % (vocab - 4)));
@@ -129,11 +129,16 @@ class Bench {
 
 int run_bench(const Options& options) {
   const Json result = Bench(options).run();
+  Output output(options.output);  // not before there is something to replace a file with
   if (options.bench.json) {
-    std::puts(dump_line(result).c_str());
+    output.line(dump_line(result));
   } else {
-    for (const auto& [key, value] : result.items()) std::printf("%-18s %s\n", key.c_str(), dump_line(value).c_str());
+    constexpr std::size_t width = 18;
+    for (const auto& [key, value] : result.items()) {
+      output.line(key + std::string(key.size() < width ? width - key.size() : 1, ' ') + dump_line(value));
+    }
   }
+  output.flush();
   return all_answered;
 }
 

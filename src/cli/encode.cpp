@@ -33,7 +33,7 @@ class EncodeHandler final : public Handler {
  private:
   Answer encode(const Json& request) {
     const Source source = read_source(request, coder_);
-    if (source.input_ids.empty()) throw ArgumentError("text: expected at least one token, got none");
+    require_tokens(source.input_ids, "text or input_ids");
     const std::string pooling = text_field(request, "pooling").value_or(options_.pooling);
     if (pooling != "none" && pooling != "mean" && pooling != "cls") {
       throw ArgumentError("pooling: expected \"none\", \"mean\" or \"cls\", got \"" + pooling + "\"");

@@ -44,26 +44,28 @@ class Progress {
 
 /// One line that was read: a request for the handler, or what is wrong with it.
 struct Request {
+  std::size_t number = 0;  ///< of the line, from 1
   Json id;
   Json body;
   std::optional<RequestError> error;
 };
 
-Request read_request(Line line, const Options& options, const Handler& handler) {
+Request read_request(Line line, std::size_t number, const Options& options, const Handler& handler) {
   Request request;
+  request.number = number;
   try {
     if (line.too_long) {
-      throw ArgumentError("expected a line of at most " + std::to_string(Input::longest_line) + " bytes");
+      throw ArgumentError("expected at most " + std::to_string(Input::longest_line) + " bytes in a line, got more");
     }
     if (!options.jsonl) {
       request.body = handler.request_from_line(std::move(line.text));
       return request;
     }
     request.body = parse_line(line.text);
-    if (!request.body.is_object()) throw JsonLineError("expected an object, got " + dump_line(request.body).substr(0, 60));
+    if (!request.body.is_object()) throw JsonLineError("line: expected an object, got " + excerpt(request.body));
     const Json id = request.body.value("id", Json());
     if (!id.is_null() && !id.is_string() && !id.is_number()) {
-      throw ArgumentError("id: expected a string, a number or null, got " + dump_line(id).substr(0, 60));
+      throw ArgumentError("id: expected a string, a number or null, got " + excerpt(id));
     }
     request.id = id;
   } catch (...) {
@@ -86,7 +88,10 @@ std::string one_line(const std::string& text) {
 
 void write_answer(const Options& options, const Request& request, const Answer& answer, Output& output) {
   if (!options.jsonl) {
-    if (answer.error) report(answer.error->message);
+    if (answer.error) {
+      report((options.texts.empty() ? "line " : "text ") + std::to_string(request.number) + ": " +
+             answer.error->message);
+    }
     output.line(answer.error ? std::string() : valid_utf8(one_line(answer.plain)));
     return;
   }
@@ -121,8 +126,12 @@ std::vector<Answer> answer_batch(std::vector<Request>& batch, Handler& handler) 
 void report(const std::string& message) { std::fprintf(stderr, "bertgen: %s\n", one_line(message).c_str()); }
 
 int run_requests(const Options& options, Handler& handler) {
-  Output output(options.output);
   Input input = options.texts.empty() ? Input(options.input) : Input(options.texts);
+  if (options.output != "-" && input.reads(options.output)) {
+    throw std::runtime_error(options.output +
+                             ": expected another file to write than the one that is read, got the same");
+  }
+  Output output(options.output);  // not before the input is open: it replaces a file
   Progress progress(options.quiet);
   std::size_t answered = 0;
   bool failed = false;
@@ -130,7 +139,7 @@ int run_requests(const Options& options, Handler& handler) {
   while (line) {
     std::vector<Request> batch;
     while (line) {
-      batch.push_back(read_request(std::move(*line), options, handler));
+      batch.push_back(read_request(std::move(*line), answered + batch.size() + 1, options, handler));
       if (batch.size() == options.batch_size) break;
       line = input.next(false);  // more, if it is there already
     }

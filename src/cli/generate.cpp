@@ -1,3 +1,5 @@
+#include <set>
+
 #include "model.hpp"
 
 namespace bertgen::cli {
@@ -22,7 +24,7 @@ class GenerateHandler final : public Handler {
   }
 
   /// The command line's options over the checkpoint's. Throws ConfigError.
-  void apply_command_line() { report_warnings(defaults_.update(options_.generation, "options"), options_); }
+  void apply_command_line() { update(defaults_, options_.generation, "options"); }
 
   std::vector<Answer> answer(const std::vector<Json>& requests) override {
     std::vector<Prepared> prepared(requests.size());
@@ -51,11 +53,24 @@ class GenerateHandler final : public Handler {
   }
 
  private:
-  Prepared prepare(const Json& request) const {
+  /// Updates `config` and prints each warning once, however many requests bring it. Throws ConfigError.
+  void update(GenerationConfig& config, const std::string& json, const char* source) {
+    // Beyond this the lists of beams alone could take all memory.
+    constexpr std::size_t most_beams = 65536;
+    std::vector<std::string> warnings = config.update(json, source);
+    if (config.num_beams.value_or(1) > most_beams) {
+      throw ConfigError(std::string(source) + ".num_beams: expected at most " + std::to_string(most_beams) + ", got " +
+                        std::to_string(*config.num_beams));
+    }
+    std::erase_if(warnings, [this](const std::string& warning) { return !warned_.insert(warning).second; });
+    report_warnings(warnings, options_);
+  }
+
+  Prepared prepare(const Json& request) {
     Prepared prepared;
     prepared.config = defaults_;
     if (request.contains("generation") && !request["generation"].is_null()) {
-      report_warnings(prepared.config.update(dump_line(request["generation"]), "generation"), options_);
+      update(prepared.config, dump_line(request["generation"]), "generation");
     }
     prepared.source = read_source(request, coder_);
     const GenerationConfig& config = prepared.config;
@@ -74,7 +89,8 @@ class GenerateHandler final : public Handler {
     Answer answer;
     answer.fields["sequences"] = Json::array();
     for (std::size_t i = 0; i < prepared.config.num_return_sequences.value_or(1); ++i) {
-      answer.fields["sequences"].push_back({{"ids", Json::array({prepared.prompt.front()})}, {"text", ""}, {"score", 0.0}});
+      answer.fields["sequences"].push_back(
+          {{"ids", Json::array({prepared.prompt.front()})}, {"text", ""}, {"score", 0.0}});
     }
     return answer;
   }
@@ -121,12 +137,14 @@ class GenerateHandler final : public Handler {
   TextCoder coder_;
   Session session_;
   GenerationConfig defaults_;
+  std::set<std::string> warned_;
 };
 
 }  // namespace
 
 int run_generate(const Options& options) {
-  const std::filesystem::path directory = options.model.empty() ? shipped_checkpoint() : std::filesystem::path(options.model);
+  const std::filesystem::path directory =
+      options.model.empty() ? shipped_checkpoint() : std::filesystem::path(options.model);
   GenerateHandler handler(options, directory);
   try {
     handler.apply_command_line();

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
@@ -28,6 +29,13 @@ Input::~Input() {
   if (descriptor_ > STDIN_FILENO) ::close(descriptor_);
 }
 
+bool Input::reads(const std::string& path) const {
+  struct stat read {};
+  struct stat other {};
+  return descriptor_ >= 0 && ::fstat(descriptor_, &read) == 0 && ::stat(path.c_str(), &other) == 0 &&
+         S_ISREG(read.st_mode) && read.st_dev == other.st_dev && read.st_ino == other.st_ino;
+}
+
 std::optional<Line> Input::next(bool wait) {
   if (descriptor_ < 0) {
     if (done_ == texts_.size()) return std::nullopt;
@@ -38,18 +46,14 @@ std::optional<Line> Input::next(bool wait) {
     const bool whole = end != std::string::npos;
     searched_ = whole ? end : buffer_.size();
     const std::size_t length = searched_ - position_;
-    if (!whole && length > longest_line) {  // give out what there is, then skip to the line's end
-      Line line{buffer_.substr(position_, longest_line), true};
-      position_ = searched_ = buffer_.size();
-      if (std::exchange(skipping_, true)) continue;
-      return line;
-    }
-    if (whole || (end_ && length > 0)) {
-      Line line{buffer_.substr(position_, length), false};
+    const bool too_long = length > longest_line;
+    if (whole || too_long || (end_ && length > 0)) {
+      Line line{buffer_.substr(position_, std::min(length, longest_line)), too_long};
       position_ = searched_ = whole ? end + 1 : buffer_.size();
       done_ += length + (whole ? 1 : 0);
-      if (std::exchange(skipping_, false)) continue;  // the rest of a line that was too long
-      if (!line.text.empty() && line.text.back() == '\r') line.text.pop_back();
+      // Of a line that is too long the beginning is given out, the rest skipped.
+      if (std::exchange(skipping_, !whole && (skipping_ || too_long))) continue;
+      if (!too_long && !line.text.empty() && line.text.back() == '\r') line.text.pop_back();
       return line;
     }
     if (end_ || !fill(wait)) return std::nullopt;

@@ -8,14 +8,14 @@
 
 namespace bertgen::cli {
 
-/// One line without its end; too_long ones are cut.
+/// One line without its end; one of more than Input::longest_line bytes is too long, and cut.
 struct Line {
   std::string text;
   bool too_long = false;
 };
 
-/// Where requests come from. Reads ahead only what is there, so that a program on the other end of a pipe may wait for an
-/// answer before it asks again.
+/// Where requests come from. Reads ahead only what is there, so that a program on the other end of a pipe may wait for
+/// an answer before it asks again.
 class Input {
  public:
   static constexpr std::size_t longest_line = std::size_t{64} << 20;  // bytes
@@ -30,6 +30,9 @@ class Input {
 
   /// The next line, or none at the end. With `wait` false also none if a line is not there yet.
   std::optional<Line> next(bool wait);
+
+  /// Whether `path` is the regular file that is read.
+  bool reads(const std::string& path) const;
 
   /// Bytes or texts read so far, and of how many if that is known.
   std::uint64_t done() const { return done_; }

@@ -51,7 +51,7 @@ class Inspector {
     if (config_.contains("encoder") || config_.contains("decoder")) {
       encoder_decoder();
     } else {
-      half("model", TransformerConfig::from_json(config_text_, files_.config.string()), "");
+      single_half();
     }
     tensors();
     tokenizer();
@@ -77,14 +77,28 @@ class Inspector {
     for (const char* id : {"decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"}) special_id(id);
     std::string defaults = model.generation_config().to_json();
     report_.add("generation defaults", Json::parse(defaults).dump());
-    // Embeddings stay in the map; every other matrix is packed in the type computed in.
-    report_.add("memory", megabytes(model.bytes()) + " of packed f32 weights, and the mapped file");
+    memory(model.bytes());
+  }
+
+  void single_half() {
+    const auto config = TransformerConfig::from_json(config_text_, files_.config.string());
+    half("model", config, "");
+    // As above, loading checks the tensors.
+    const bool language_model = weights_.contains("bert.embeddings.word_embeddings.weight");
+    memory(language_model ? BertGenerationDecoder::from_pretrained(options_.model).bytes()
+                          : BertGenerationEncoder::from_pretrained(options_.model).bytes());
+  }
+
+  /// Embeddings stay in the map; every other matrix is packed in the type computed in.
+  void memory(std::size_t bytes) {
+    report_.add("memory", megabytes(bytes) + " of packed f32 weights, and the mapped file");
   }
 
   void half(const std::string& name, const TransformerConfig& config, const std::string& prefix) {
     std::size_t parameters = 0;
     for (const auto& [tensor_name, tensor] : weights_.tensors()) {
-      if (tensor_name.substr(0, prefix.size()) == prefix && is_floating(tensor.dtype)) parameters += tensor.shape.size();
+      if (tensor_name.substr(0, prefix.size()) == prefix && is_floating(tensor.dtype))
+        parameters += tensor.shape.size();
     }
     report_.add(name, config.model_type + ": " + std::to_string(config.num_hidden_layers) + " layers, hidden " +
                           std::to_string(config.hidden_size) + ", " + std::to_string(config.num_attention_heads) +
@@ -154,8 +168,9 @@ class Inspector {
 }  // namespace
 
 int run_inspect(const Options& options) {
-  Output output(options.output);
-  Inspector(options).inspect().write(output);
+  const Report report = Inspector(options).inspect();
+  Output output(options.output);  // not before there is something to replace a file with
+  report.write(output);
   return all_answered;
 }
 

@@ -17,10 +17,14 @@ const Json* find(const Json& request, const char* key) {
 }
 
 [[noreturn]] void fail(const char* key, const std::string& expected, const Json& got) {
-  constexpr std::size_t longest = 60;
-  std::string text = dump_line(got);
-  if (text.size() > longest) text = valid_utf8(text.substr(0, longest)) + "…";
-  throw ArgumentError(std::string(key) + ": expected " + expected + ", got " + text);
+  throw ArgumentError(std::string(key) + ": expected " + expected + ", got " + excerpt(got));
+}
+
+/// Whether `value` is a whole number between two bounds. nlohmann's comparison takes a number of 2^63 or more for a
+/// negative one.
+bool whole_between(const Json& value, std::int64_t least, std::int64_t most) {
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(most)) return false;
+  return value.is_number_integer() && value >= least && value <= most;
 }
 
 /// A list of whole numbers between two bounds.
@@ -33,7 +37,7 @@ std::optional<std::vector<Value>> list_field(const Json& request, const char* ke
   std::vector<Value> list;
   list.reserve(value->size());
   for (const Json& item : *value) {
-    if (!item.is_number_integer() || item < least || item > most) fail(key, expected, item);
+    if (!whole_between(item, least, most)) fail(key, expected, item);
     list.push_back(item.get<Value>());
   }
   return list;
@@ -65,17 +69,30 @@ RequestError current_error() {
 
 Json parse_line(std::string_view line) {
   const auto bounded = [](int depth, Json::parse_event_t, Json&) {
-    if (depth >= deepest) throw JsonLineError("expected at most 64 levels of nesting");
+    if (depth >= deepest) throw JsonLineError("line: expected at most 64 levels of nesting, got more");
     return true;
   };
+  const auto no_json = [](std::size_t byte) {
+    return JsonLineError("line: expected one JSON object, got what is no JSON at byte " + std::to_string(byte));
+  };
+  // The parser would take this byte for the end.
+  if (const std::size_t zero = line.find('\0'); zero != std::string_view::npos) throw no_json(zero + 1);
   try {
     return Json::parse(line, bounded);
-  } catch (const Json::exception& error) {
-    throw JsonLineError(error.what());
+  } catch (const Json::parse_error& error) {  // its own words quote what may be megabytes
+    throw no_json(error.byte);
+  } catch (const Json::exception&) {
+    throw JsonLineError("line: expected one JSON object, got a number outside the range of double");
   }
 }
 
 std::string dump_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+std::string excerpt(const Json& value) {
+  constexpr std::size_t longest = 60;
+  const std::string text = dump_line(value);
+  return text.size() <= longest ? text : valid_utf8(text.substr(0, longest)) + "…";
+}
 
 std::string valid_utf8(const std::string& text) { return Json::parse(dump_line(Json(text))).get<std::string>(); }
 

@@ -39,6 +39,8 @@ Json parse_line(std::string_view line);
 
 /// One line of output; bytes that are not UTF-8 become U+FFFD.
 std::string dump_line(const Json& value);
+/// A value for an error message, cut to a readable length.
+std::string excerpt(const Json& value);
 /// A text as it may be written: valid UTF-8.
 std::string valid_utf8(const std::string& text);
 /// Minus infinity as the number JSON has for it.

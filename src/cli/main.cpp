@@ -1,4 +1,7 @@
 // The bertgen program: docs/cli.md describes it, README.md shows it.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <map>
@@ -16,10 +19,20 @@ int run(const bertgen::cli::Options& options) {
   return commands.at(options.command)(options);
 }
 
+/// Gives each closed standard stream a descriptor, lest a file opened later takes its number and messages go into it.
+void occupy_standard_streams() {
+  for (int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) >= 0) continue;
+    // open() takes the lowest free number, this one; the wrong way round, so that its use stays an error.
+    if (::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace bertgen::cli;
+  occupy_standard_streams();
   // A reader that goes away is an error of writing, reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
   int status = all_answered;

@@ -4,11 +4,15 @@
 
 namespace bertgen::cli {
 
-TextCoder::TextCoder(const std::filesystem::path& directory, const Options& options)
-    : tokenizer(AutoTokenizer::from_pretrained(directory)) {
+TextCoder::TextCoder(const std::filesystem::path& checkpoint, const Options& options) : directory(checkpoint) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(directory, ignored)) {
+    throw CheckpointError(directory.string() + ": expected a checkpoint directory, found " +
+                          (std::filesystem::exists(directory, ignored) ? "a file" : "nothing"));
+  }
+  tokenizer = AutoTokenizer::from_pretrained(directory);
   // BertGeneration models were trained without special tokens around the text, whatever their tokenizer could add.
   bool bert_generation = false;
-  std::error_code ignored;
   if (std::filesystem::exists(directory / "config.json", ignored)) {
     const Json config = Json::parse(read_text_file(directory / "config.json"), nullptr, false);
     if (config.is_object()) {
@@ -20,7 +24,7 @@ TextCoder::TextCoder(const std::filesystem::path& directory, const Options& opti
 }
 
 const Tokenizer& TextCoder::require() const {
-  if (!tokenizer) throw TokenizerError("text: expected a checkpoint with a tokenizer, found none in its directory");
+  if (!tokenizer) throw TokenizerError(directory.string() + ": expected the files of a tokenizer in it, found none");
   return *tokenizer;
 }
 
@@ -45,8 +49,17 @@ Source read_source(const Json& request, const TextCoder& coder) {
   Source source;
   source.input_ids = text ? coder.encode(*text) : *ids;
   source.empty_text = text && source.input_ids.empty();
-  source.attention_mask = mask_field(request, "attention_mask").value_or(AttentionMask{});
+  const auto mask = mask_field(request, "attention_mask");
+  if (mask && mask->size() != source.input_ids.size()) {
+    throw ShapeError("attention_mask: expected " + std::to_string(source.input_ids.size()) +
+                     " values, one for each input id, got " + std::to_string(mask->size()));
+  }
+  source.attention_mask = mask.value_or(AttentionMask{});
   return source;
+}
+
+void require_tokens(const TokenIds& ids, const char* name) {
+  if (ids.empty()) throw ArgumentError(std::string(name) + ": expected at least one token, got none");
 }
 
 void report_warnings(const std::vector<std::string>& warnings, const Options& options) {

@@ -11,9 +11,11 @@ namespace bertgen::cli {
 
 /// A directory's tokenizer, and whether text is encoded with special tokens unless a request says otherwise.
 struct TextCoder {
+  std::filesystem::path directory;
   std::unique_ptr<Tokenizer> tokenizer;  ///< null if the directory has none
   bool add_special_tokens = true;
 
+  /// Throws CheckpointError unless there is such a directory, and TokenizerError.
   TextCoder(const std::filesystem::path& directory, const Options& options);
   /// The tokenizer. Throws TokenizerError if there is none.
   const Tokenizer& require() const;
@@ -30,8 +32,12 @@ struct Source {
   bool empty_text = false;  ///< given as a text that has no tokens
 };
 
-/// Reads `text` or `input_ids`, and `attention_mask`. Throws ArgumentError unless there is exactly one of the first two.
+/// Reads `text` or `input_ids`, and `attention_mask`. Throws ArgumentError unless there is exactly one of the first
+/// two.
 Source read_source(const Json& request, const TextCoder& coder);
+
+/// Throws ArgumentError naming the field, `name`, if there are no ids.
+void require_tokens(const TokenIds& ids, const char* name);
 
 /// Prints what a loader noticed, unless --quiet.
 void report_warnings(const std::vector<std::string>& warnings, const Options& options);

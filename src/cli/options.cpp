@@ -13,6 +13,9 @@
 namespace bertgen::cli {
 namespace {
 
+constexpr int most_texts = 1 << 20;  // more than a command line can have
+constexpr const char* version = "bertgen " BERTGEN_VERSION;
+
 std::string kebab(std::string name) {
   std::replace(name.begin(), name.end(), '_', '-');
   return name;
@@ -24,34 +27,35 @@ Json option_value(const std::string& text) {
   return value.is_discarded() ? Json(text) : value;
 }
 
+/// Refuses the empty path that an unset variable of a shell leaves; it must not stand for a default.
+const CLI::Validator path_given([](std::string& path) { return path.empty() ? "expected a path, got none" : ""; }, "");
+
+/// CLI11 would take an empty value for one that is not given.
+const CLI::IsMember boolean({"true", "false"});
+
 class Parser {
  public:
   Parser() : app_("Runs BertGeneration encoder-decoders: text in, text out.", "bertgen") {
-    app_.set_version_flag("--version", "bertgen " BERTGEN_VERSION);
+    app_.set_version_flag("--version", version);
     app_.require_subcommand(1);
     add_generating("fuse", "Fuses sentences, by default with the checkpoint that ships with bertgen", false);
     add_generating("generate", "Generates with any supported checkpoint: text or ids in, text and ids out", true);
-    CLI::App* score = add("score", "Loss and log-probabilities of given targets (needs --jsonl)");
-    add_model(score, true);
-    add_batches(score);
-    CLI::App* encode = add("encode", "Hidden states of the encoder (needs --jsonl)");
-    add_model(encode, true);
-    add_batches(encode);
+    add_answering("score", "Loss and log-probabilities of given targets (needs --jsonl)");
+    CLI::App* encode = add_answering("encode", "Hidden states of the encoder (needs --jsonl)");
     encode->add_option("--pooling", options_.pooling, "One vector a text instead of one a token")
         ->check(CLI::IsMember({"none", "mean", "cls"}))
         ->capture_default_str();
-    CLI::App* tokenize = add("tokenize", "Text to ids");
-    add_model(tokenize, true, false);
-    add_texts(tokenize);
-    CLI::App* detokenize = add("detokenize", "Ids to text");
-    add_model(detokenize, true, false);
-    add_texts(detokenize, "Ids, separated by spaces");
-    detokenize->add_option("--skip-special-tokens", options_.skip_special_tokens, "Leave out special tokens");
-    detokenize->add_option("--clean-up-tokenization-spaces", options_.clean_up_tokenization_spaces,
-                           "Join punctuation to the word before it");
+    add_answering("tokenize", "Text to ids");
+    CLI::App* detokenize = add_answering("detokenize", "Ids to text");
+    detokenize->get_option("TEXT")->description("Ids, separated by spaces");
+    detokenize->add_option("--skip-special-tokens", options_.skip_special_tokens, "Leave out special tokens")
+        ->check(boolean);
+    detokenize
+        ->add_option("--clean-up-tokenization-spaces", options_.clean_up_tokenization_spaces,
+                     "Join punctuation to the word before it")
+        ->check(boolean);
     CLI::App* inspect = add("inspect", "What is in a checkpoint");
-    inspect->add_option("DIR", options_.model, "Checkpoint directory")->required();
-    inspect->add_option("--output", options_.output, "Where to write; - is standard output")->capture_default_str();
+    inspect->add_option("DIR", options_.model, "Checkpoint directory")->required()->check(path_given);
     add_bench();
   }
 
@@ -61,27 +65,26 @@ class Parser {
       options_.command = app_.get_subcommands().front()->get_name();
       check();
     } catch (const CLI::ParseError& error) {
-      status = app_.exit(error) == 0 ? 0 : wrong_usage;
+      status = app_.exit(error) == 0 ? all_answered : wrong_usage;
+      if (!std::cout.flush()) status = could_not_run;
       return std::nullopt;
     }
     Json generation = Json::object();
     for (const auto& [key, value] : generation_) {
       if (value) generation[key] = option_value(*value);
     }
-    options_.generation = generation.dump();
+    options_.generation = dump_line(generation);
     return options_;
   }
 
  private:
   CLI::App* add(const char* name, const char* what) {
     CLI::App* command = app_.add_subcommand(name, what);
+    command->set_version_flag("--version", version);
     command->add_flag("--quiet", options_.quiet, "No warnings, no progress bar");
-    return command;
-  }
-
-  void add_model(CLI::App* command, bool required, bool computes = true) {
-    command->add_option("--model", options_.model, "Checkpoint directory")->required(required);
-    if (!computes) return;
+    command->add_option("--output", options_.output, "File to write; - is standard output")
+        ->check(path_given)
+        ->capture_default_str();
     command->add_option("--dtype", options_.dtype, "Type to compute in: auto, f32, bf16, f16, int8")
         ->check(CLI::IsMember({"auto", "f32", "bf16", "f16", "int8"}))
         ->capture_default_str();
@@ -89,28 +92,35 @@ class Parser {
     command->add_option("--threads", options_.threads, "Threads; by default one a physical core")
         ->check(CLI::Range(1, 1024))
         ->capture_default_str();
+    return command;
   }
 
-  void add_batches(CLI::App* command) {
-    add_texts(command);
+  void add_model(CLI::App* command, bool required) {
+    command->add_option("--model", options_.model, "Checkpoint directory")->required(required)->check(path_given);
+  }
+
+  /// A command that answers requests.
+  CLI::App* add_answering(const char* name, const char* what, bool model_required = true) {
+    CLI::App* command = add(name, what);
+    add_model(command, model_required);
+    command->add_option("TEXT", options_.texts, "Texts; without any, the lines of --input")
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)  // fewer than expected will do
+        ->expected(most_texts, -1)
+        ->allow_extra_args(false);  // else "[a, b]" is two texts
+    command->add_option("--input", options_.input, "File to read; - is standard input")
+        ->check(path_given)
+        ->capture_default_str();
+    command->add_flag("--jsonl", options_.jsonl, "One JSON object a line, in and out");
     command->add_option("--batch-size", options_.batch_size, "Requests computed together")
         ->check(CLI::Range(1, 65536))
         ->capture_default_str();
-  }
-
-  void add_texts(CLI::App* command, const char* what = "Texts; without any, the lines of --input") {
-    command->add_option("TEXT", options_.texts, what);
-    command->add_option("--input", options_.input, "File to read; - is standard input")->capture_default_str();
-    command->add_option("--output", options_.output, "File to write; - is standard output")->capture_default_str();
-    command->add_flag("--jsonl", options_.jsonl, "One JSON object a line, in and out");
-    command->add_option("--add-special-tokens", options_.add_special_tokens,
-                        "Encode with the model's special tokens, true or false");
+    command->add_option("--add-special-tokens", options_.add_special_tokens, "Encode with the model's special tokens")
+        ->check(boolean);
+    return command;
   }
 
   void add_generating(const char* name, const char* what, bool model_required) {
-    CLI::App* command = add(name, what);
-    add_model(command, model_required);
-    add_batches(command);
+    CLI::App* command = add_answering(name, what, model_required);
     for (const std::string& key : GenerationConfig::keys()) {
       command->add_option("--" + kebab(key), generation_[key], "See transformers' GenerationConfig")
           ->group("Generation options");
@@ -123,7 +133,7 @@ class Parser {
     const auto number = [command](const char* name, std::size_t& value, const char* what, std::size_t least) {
       command->add_option(name, value, what)->check(CLI::Range(least, std::size_t{1} << 20))->capture_default_str();
     };
-    number("--batch-size", options_.batch_size, "Sources generated from together", 1);
+    number("--batch-size", options_.bench.batch_size, "Sources generated from together", 1);
     number("--source-length", options_.bench.source_length, "Ids of each source", 1);
     number("--new-tokens", options_.bench.new_tokens, "Ids generated for each, no more and no fewer", 1);
     number("--num-beams", options_.bench.num_beams, "Beams; 1 is greedy", 1);

@@ -9,6 +9,7 @@ namespace bertgen::cli {
 
 /// What `bertgen bench` runs.
 struct BenchOptions {
+  std::size_t batch_size = 1;
   std::size_t source_length = 32;
   std::size_t new_tokens = 32;
   std::size_t num_beams = 1;
@@ -37,8 +38,8 @@ struct Options {
   BenchOptions bench;
 };
 
-/// Reads the command line. Where there is nothing to run (--help, --version, wrong usage) it has printed what there is to
-/// say and returns none; `status` is then the exit status.
+/// Reads the command line. Where there is nothing to run (--help, --version, wrong usage) it has printed what there is
+/// to say and returns none; `status` is then the exit status.
 std::optional<Options> parse_options(int argc, char** argv, int& status);
 
 }  // namespace bertgen::cli

@@ -16,8 +16,7 @@ Output::~Output() {
 }
 
 void Output::line(const std::string& text) {
-  const bool written =
-      std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fputc('\n', file_) != EOF;
+  const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fputc('\n', file_) != EOF;
   if (!written) fail();
 }
 

@@ -25,10 +25,8 @@ class ScoreHandler final : public Handler {
       throw ArgumentError(std::string("request: expected labels or target, got ") + (target ? "both" : "neither"));
     }
     if (target) labels = coder_.encode(*target);
-    if (source.input_ids.empty() || labels->empty()) {
-      throw ArgumentError(std::string(source.input_ids.empty() ? "text" : "target") +
-                          ": expected at least one token, got none");
-    }
+    require_tokens(source.input_ids, "text or input_ids");
+    require_tokens(*labels, "target or labels");
     EncoderDecoderInputs inputs;
     inputs.input_ids.push_back(std::move(source.input_ids));
     inputs.attention_mask.push_back(std::move(source.attention_mask));

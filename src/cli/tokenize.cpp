@@ -9,7 +9,10 @@ namespace {
 template <typename Integers>
 std::string joined(const Integers& values) {
   std::string text;
-  for (const auto& value : values) text += (text.empty() ? "" : " ") + std::to_string(value);
+  for (const auto& value : values) {
+    if (!text.empty()) text += ' ';
+    text += std::to_string(value);
+  }
   return text;
 }
 
@@ -25,19 +28,24 @@ class TokenizeHandler final : public Handler {
   /// A strategy as Hugging Face takes it: true, false, or its name.
   template <typename Strategy>
   static std::optional<Strategy> strategy(const Json& request, const char* key, Strategy when_true,
-                                          Strategy (*by_name)(std::string_view)) {
-    if (request.contains(key) && request[key].is_boolean()) {
-      return request[key].get<bool>() ? std::optional(when_true) : std::nullopt;
+                                          std::optional<Strategy> when_false, Strategy (*by_name)(std::string_view)) {
+    const auto given = request.find(key);
+    if (given == request.end() || given->is_null()) return std::nullopt;
+    if (given->is_boolean()) return given->get<bool>() ? when_true : when_false;
+    if (!given->is_string()) {
+      throw ArgumentError(std::string(key) + ": expected true, false or the name of a strategy, got " +
+                          excerpt(*given));
     }
-    const auto name = text_field(request, key);
-    return name ? std::optional(by_name(*name)) : std::nullopt;
+    return by_name(given->get<std::string>());
   }
 
   Answer tokenize(const Json& request) const {
     EncodeOptions options;
     options.add_special_tokens = boolean_field(request, "add_special_tokens").value_or(coder_.add_special_tokens);
-    options.truncation = strategy(request, "truncation", TruncationStrategy::longest_first, truncation_strategy);
-    options.padding = strategy(request, "padding", PaddingStrategy::longest, padding_strategy);
+    options.truncation = strategy(request, "truncation", TruncationStrategy::longest_first,
+                                  std::optional(TruncationStrategy::do_not_truncate), truncation_strategy);
+    // Padding that is false leaves it to max_length alone to truncate, as padding that is not given does.
+    options.padding = strategy<PaddingStrategy>(request, "padding", PaddingStrategy::longest, {}, padding_strategy);
     options.max_length = size_field(request, "max_length", 1);
     const auto text = text_field(request, "text");
     if (!text) throw ArgumentError("text: expected a string, got none");
@@ -46,7 +54,8 @@ class TokenizeHandler final : public Handler {
         pair ? coder_.require().encode(*text, *pair, options) : coder_.require().encode(*text, options);
     Answer answer;
     answer.plain = joined(encoding.input_ids);
-    answer.fields = {{"ids", encoding.input_ids}, {"tokens", encoding.tokens}, {"attention_mask", encoding.attention_mask}};
+    answer.fields = {
+        {"ids", encoding.input_ids}, {"tokens", encoding.tokens}, {"attention_mask", encoding.attention_mask}};
     answer.fields["offsets"] = Json::array();
     for (const TextSpan& span : encoding.offsets) answer.fields["offsets"].push_back({span.begin, span.end});
     return answer;

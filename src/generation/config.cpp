@@ -73,7 +73,8 @@ void read(const JsonFields& fields, const char* key, std::optional<ExponentialDe
   field.reset();
   if (!fields.has(key)) return;
   const Json& value = fields.raw(key);
-  if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned() || !value[1].is_number()) {
+  if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned() ||
+      value[0].get<std::uint64_t>() > std::uint64_t{longest} || !value[1].is_number()) {
     fields.fail(key, "[start, factor]");
   }
   field = ExponentialDecay{value[0].get<std::size_t>(), value[1].get<double>()};
@@ -101,7 +102,8 @@ void read(const JsonFields& fields, const char* key, std::optional<std::vector<s
   if (!fields.raw(key).is_array()) fields.fail(key, "a list of [token ids, bias]");
   field.emplace();
   for (const Json& value : fields.raw(key)) {
-    if (!value.is_array() || value.size() != 2 || !value[1].is_number()) fields.fail(key, "a list of [token ids, bias]");
+    if (!value.is_array() || value.size() != 2 || !value[1].is_number())
+      fields.fail(key, "a list of [token ids, bias]");
     field->emplace_back(read_sequence(fields, key, value[0]), value[1].get<double>());
   }
 }
@@ -124,22 +126,14 @@ struct Unsupported {
 };
 const std::vector<Unsupported>& unsupported_options() {
   static const std::vector<Unsupported> options = {
-      {"do_sample", {false}},
-      {"num_beam_groups", {1}},
-      {"diversity_penalty", {0.0}},
-      {"penalty_alpha", {0.0}},
-      {"constraints", {}},
-      {"force_words_ids", {}},
-      {"dola_layers", {}},
-      {"guidance_scale", {1.0}},
-      {"watermarking_config", {}},
-      {"max_time", {}},
-      {"stop_strings", {}},
-      {"prompt_lookup_num_tokens", {}},
-      {"assistant_early_exit", {}},
-      {"token_healing", {false}},
-      {"low_memory", {false}},
-      {"use_mtp", {false}},
+      {"do_sample", {false}},       {"num_beam_groups", {1}},
+      {"diversity_penalty", {0.0}}, {"penalty_alpha", {0.0}},
+      {"constraints", {}},          {"force_words_ids", {}},
+      {"dola_layers", {}},          {"guidance_scale", {1.0}},
+      {"watermarking_config", {}},  {"max_time", {}},
+      {"stop_strings", {}},         {"prompt_lookup_num_tokens", {}},
+      {"assistant_early_exit", {}}, {"token_healing", {false}},
+      {"low_memory", {false}},      {"use_mtp", {false}},
   };
   return options;
 }
@@ -264,6 +258,13 @@ void GenerationConfig::validate() const {
     if (penalty && !(*penalty > 0)) {
       fail(std::string(name) + ": expected a number above 0, got " + std::to_string(*penalty));
     }
+  }
+  if (bad_words_ids && lists(*bad_words_ids, TokenIds{})) {
+    fail("bad_words_ids: expected non-empty lists of token ids, got an empty one");
+  }
+  if (sequence_bias && std::any_of(sequence_bias->begin(), sequence_bias->end(),
+                                   [](const auto& entry) { return entry.first.empty(); })) {
+    fail("sequence_bias: expected non-empty lists of token ids, got an empty one");
   }
   if (suppress_tokens) {
     if (forced_bos_token_id && lists(*suppress_tokens, *forced_bos_token_id)) {

@@ -12,7 +12,8 @@ bool ends_with(std::string_view name, std::string_view end) {
 
 /// The name that transformers gives today: TensorFlow's gamma and beta of a layer norm are weight and bias.
 std::string current_name(std::string name) {
-  for (const auto& [old, now] : {std::pair{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}}) {
+  for (const auto& [old, now] :
+       {std::pair{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}}) {
     if (ends_with(name, old)) name.replace(name.size() - std::string_view(old).size(), std::string::npos, now);
   }
   return name;

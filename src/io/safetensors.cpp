@@ -18,8 +18,9 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 
 constexpr std::uint64_t largest_header = 100'000'000;  // the reference implementation's limit
 
-constexpr std::array all_dtypes = {DType::boolean, DType::u8,  DType::i8,  DType::u16, DType::i16, DType::f16, DType::bf16,
-                                   DType::u32,     DType::i32, DType::f32, DType::u64, DType::i64, DType::f64};
+constexpr std::array all_dtypes = {DType::boolean, DType::u8,   DType::i8,  DType::u16, DType::i16,
+                                   DType::f16,     DType::bf16, DType::u32, DType::i32, DType::f32,
+                                   DType::u64,     DType::i64,  DType::f64};
 
 /// One entry of the header, checked in itself.
 struct Entry {
@@ -93,7 +94,8 @@ class Reader {
 
   Entry parse_entry(const std::string& name, const Json& value) const {
     const auto is_list_of_sizes = [](const Json& list) {
-      return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& n) { return n.is_number_unsigned(); });
+      return list.is_array() &&
+             std::all_of(list.begin(), list.end(), [](const Json& n) { return n.is_number_unsigned(); });
     };
     if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
         !is_list_of_sizes(value["shape"]) || !value.contains("data_offsets") ||
@@ -110,7 +112,8 @@ class Reader {
     const auto sizes = value["shape"].get<std::vector<std::uint64_t>>();
     std::uint64_t size = size_of(*dtype);
     for (std::uint64_t extent : sizes) {
-      if (__builtin_mul_overflow(size, extent, &size)) fail(name + ": its shape " + excerpt(value["shape"]) + " overflows");
+      if (__builtin_mul_overflow(size, extent, &size))
+        fail(name + ": its shape " + excerpt(value["shape"]) + " overflows");
     }
     Entry entry{name, *dtype, Shape(sizes.begin(), sizes.end()), value["data_offsets"][0].get<std::uint64_t>(),
                 value["data_offsets"][1].get<std::uint64_t>()};
@@ -119,8 +122,8 @@ class Reader {
            excerpt(value["data_offsets"]) + " (truncated?)");
     }
     if (entry.end - entry.begin != size) {
-      fail(name + ": expected " + std::to_string(size) + " bytes for " + type + " " + to_string(entry.shape) + ", got " +
-           std::to_string(entry.end - entry.begin));
+      fail(name + ": expected " + std::to_string(size) + " bytes for " + type + " " + to_string(entry.shape) +
+           ", got " + std::to_string(entry.end - entry.begin));
     }
     return entry;
   }
@@ -139,7 +142,8 @@ class Reader {
       expected = entry.end;
     }
     if (expected != data_.size()) {
-      fail("expected tensors up to the end of the file, got " + std::to_string(data_.size() - expected) + " bytes more");
+      fail("expected tensors up to the end of the file, got " + std::to_string(data_.size() - expected) +
+           " bytes more");
     }
   }
 

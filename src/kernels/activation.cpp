@@ -163,17 +163,18 @@ struct SqrtSoftplusOp {
 };
 
 /// Whole vectors, then what is left through a padded buffer, so that an element's result does not depend on where in
-/// the row it stands.
+/// the row it stands. Max, Min and Exp may drop a NaN, so one is kept here.
 template <class Op>
 HWY_INLINE void Transform(float* HWY_RESTRICT x, size_t count, Op op) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
+  const auto keep_nan = [&op](auto v) { return hn::IfThenElse(hn::IsNaN(v), v, op(v)); };
   size_t i = 0;
-  for (; i + lanes <= count; i += lanes) hn::StoreU(op(hn::LoadU(d, x + i)), d, x + i);
+  for (; i + lanes <= count; i += lanes) hn::StoreU(keep_nan(hn::LoadU(d, x + i)), d, x + i);
   if (i == count) return;
   HWY_ALIGN float tail[HWY_MAX_BYTES / sizeof(float)] = {};
   for (size_t j = i; j < count; ++j) tail[j - i] = x[j];
-  hn::Store(op(hn::Load(d, tail)), d, tail);
+  hn::Store(keep_nan(hn::Load(d, tail)), d, tail);
   for (size_t j = i; j < count; ++j) x[j] = tail[j - i];
 }
 

@@ -26,9 +26,9 @@ struct RowList {
   }
 };
 
-/// out[r][c, c + vectors · lanes) = Σ_i weights[r][i] · rows[i][c, …) for kRows rows at once: each load of `rows` serves
-/// kRows multiply-adds, and kRows × kVectors sums fit the registers of every target. The order of the sum does not
-/// depend on kRows or kVectors, so a row's bits do not depend on which rows it is computed with.
+/// out[r][c, c + vectors · lanes) = Σ_i weights[r][i] · rows[i][c, …) for kRows rows at once: each load of `rows`
+/// serves kRows multiply-adds, and kRows × kVectors sums fit the registers of every target. The order of the sum does
+/// not depend on kRows or kVectors, so a row's bits do not depend on which rows it is computed with.
 template <size_t kRows, size_t kVectors>
 HWY_INLINE void WeightedSumTile(const float* HWY_RESTRICT weights, size_t weight_stride, const RowList& rows,
                                 size_t count, size_t column, float* HWY_RESTRICT out, size_t out_stride) {
@@ -117,7 +117,8 @@ HWY_INLINE void SoftmaxScores(float* HWY_RESTRICT scores, size_t count, float sc
   const V scales = hn::Set(d, scale);
   V sums = hn::Zero(d);
   for (size_t i = 0; i < padded; i += lanes) {
-    const V e = hn::Exp(d, hn::Mul(hn::Sub(hn::LoadU(d, scores + i), shift), scales));
+    const V x = hn::Mul(hn::Sub(hn::LoadU(d, scores + i), shift), scales);
+    const V e = hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));  // Exp drops a NaN
     hn::StoreU(e, d, scores + i);
     sums = hn::Add(sums, e);
   }
@@ -137,8 +138,8 @@ HWY_INLINE void TransposeKeys(const RowList& keys, size_t count, size_t padded, 
   }
 }
 
-void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t head_dim,
-            float scale, float* context, size_t context_stride, float* scratch) {
+void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t head_dim, float scale,
+            float* context, size_t context_stride, float* scratch) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
   const size_t padded = (group.key_count + lanes - 1) / lanes * lanes;
   const size_t first = group.key_index != nullptr ? 0 : group.key_begin;
@@ -159,7 +160,8 @@ void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRo
     if (single) {
       DotScores(block_queries, key_rows, group.key_count, head_dim, scores);
     } else {
-      WeightedSum(block_queries, queries.stride, block, {transposed, padded, nullptr}, head_dim, padded, scores, padded);
+      WeightedSum(block_queries, queries.stride, block, {transposed, padded, nullptr}, head_dim, padded, scores,
+                  padded);
     }
     size_t longest = 0;
     for (size_t i = 0; i < block; ++i) {

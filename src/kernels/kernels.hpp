@@ -12,7 +12,7 @@ struct AttentionGroup;
 
 namespace bertgen::kernels {
 
-/// The Highway target whose code runs: "AVX3", "AVX2", "SSE4", "EMU128", "NEON".
+/// The Highway target whose code runs: "AVX3", "AVX2", "SSE4", "NEON", and "EMU128" or "SCALAR".
 const char* target_name();
 
 /// x[0, count) ← activation(x).

@@ -160,11 +160,8 @@ EncoderDecoderConfig EncoderDecoderConfig::from_json(std::string_view text, std:
 
 std::string EncoderDecoderConfig::to_json() const {
   Json object = {
-      {"model_type", "encoder-decoder"},
-      {"is_encoder_decoder", true},
-      {"architectures", {"EncoderDecoderModel"}},
-      {"encoder", to_object(encoder)},
-      {"decoder", to_object(decoder)},
+      {"model_type", "encoder-decoder"}, {"is_encoder_decoder", true},    {"architectures", {"EncoderDecoderModel"}},
+      {"encoder", to_object(encoder)},   {"decoder", to_object(decoder)},
   };
   write(object, "decoder_start_token_id", decoder_start_token_id);
   write(object, "pad_token_id", pad_token_id);

@@ -12,12 +12,13 @@ constexpr std::string_view word_embeddings = "embeddings.word_embeddings.weight"
 
 bool begins_with(std::string_view name, std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; }
 
-/// For every tensor under `from` without a namesake under `to`: the same tensor under that name. Cross-attention is the
-/// decoder's alone.
+/// For every weight under `from` without a namesake under `to`: the same tensor under that name. Cross-attention is the
+/// decoder's alone; buffers (position_ids) are no weights.
 void alias(Weights& weights, std::string_view from, std::string_view to) {
   std::vector<std::pair<std::string, StoredTensor>> added;
   for (const auto& [name, tensor] : weights.tensors()) {
     if (!begins_with(name, from) || name.find(".crossattention.") != std::string::npos) continue;
+    if (!is_floating(tensor.dtype)) continue;
     std::string other = std::string(to) + name.substr(from.size());
     if (!weights.contains(other)) added.emplace_back(std::move(other), tensor);
   }

@@ -1,6 +1,8 @@
 #include "bertgen/models/encoder_decoder.hpp"
 
 #include "bertgen/generation/config.hpp"
+#include "support/checkpoint.hpp"
+#include "support/errors.hpp"
 #include "support/fixture.hpp"
 
 namespace bertgen {
@@ -22,16 +24,23 @@ void expect_parity(const Fixture& fixture, const LoadOptions& options) {
   const auto states = model.encoder().forward(input_ids, attention_mask, workspace);
   test::expect_near(states, fixture.tensor("encoder_last_hidden_state"), tolerance<T>, "encoder_last_hidden_state");
 
-  const auto output = model.forward(
-      {.input_ids = input_ids, .attention_mask = attention_mask, .decoder_input_ids = fixture.rows<TokenId>("decoder_input_ids"),
-       .decoder_attention_mask = {}, .labels = {}}, workspace);
+  const auto output = model.forward({.input_ids = input_ids,
+                                     .attention_mask = attention_mask,
+                                     .decoder_input_ids = fixture.rows<TokenId>("decoder_input_ids"),
+                                     .decoder_attention_mask = {},
+                                     .labels = {}},
+                                    workspace);
   EXPECT_FALSE(output.loss.has_value());
   test::expect_near(output.logits, fixture.tensor("logits"), tolerance<T>, "logits");
 
   // Not every configuration has the ids that shifting labels needs.
   if (!fixture.has("labels")) return;
-  const auto with_labels = model.forward({.input_ids = input_ids, .attention_mask = attention_mask, .decoder_input_ids = {},
-                                          .decoder_attention_mask = {}, .labels = fixture.rows<TokenId>("labels")}, workspace);
+  const auto with_labels = model.forward({.input_ids = input_ids,
+                                          .attention_mask = attention_mask,
+                                          .decoder_input_ids = {},
+                                          .decoder_attention_mask = {},
+                                          .labels = fixture.rows<TokenId>("labels")},
+                                         workspace);
   test::expect_near(with_labels.logits, fixture.tensor("label_logits"), tolerance<T>, "label_logits");
   EXPECT_NEAR(static_cast<double>(*with_labels.loss), fixture.tensor("loss")[0], tolerance<T>);
 }
@@ -48,6 +57,165 @@ TEST_P(EncoderDecoderParityTest, DoubleMatchesTheOracle) { expect_parity<double>
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, EncoderDecoderParityTest, testing::ValuesIn(test::fixture_names("encoder-decoder")),
                          test::test_name);
+
+/// Two layers each way and the head over sums of up to 21 terms; see layer_test.cpp.
+template <typename T>
+constexpr double rounding = 8e3 * test::rounding<T>(24);
+
+template <typename T>
+class EncoderDecoderTest : public testing::Test {
+ protected:
+  Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs) { return model_.forward(inputs, workspace_); }
+  template <typename Exception>
+  void expect_refused(const EncoderDecoderInputs& inputs, std::initializer_list<std::string_view> parts) {
+    test::expect_error<Exception>([&] { forward(inputs); }, parts);
+  }
+  void rebuild(const EncoderDecoderConfig& config) { model_ = test::make_model<T>(config); }
+  static Tensor<T> rows(const Tensor<T>& logits, std::size_t first, std::size_t count) {
+    Tensor<T> part({count, logits.shape().cols()});
+    part.view().matrix() = logits.view().middle_rows(first, count).matrix();
+    return part;
+  }
+
+  BasicEncoderDecoderModel<T> model_ = test::make_model<T>();
+  Workspace workspace_{2};
+};
+using Scalars = testing::Types<float, double>;
+TYPED_TEST_SUITE(EncoderDecoderTest, Scalars);
+
+TYPED_TEST(EncoderDecoderTest, HasARowForEachIdOfBothSides) {
+  const auto output = this->forward({.input_ids = {{3, 4, 5}, {6}}, .decoder_input_ids = {{2}, {2, 7}}});
+  EXPECT_EQ(output.logits.shape(), (Shape{3, 19}));
+  EXPECT_EQ(output.encoder_last_hidden_state.shape(), (Shape{4, 15}));
+  EXPECT_FALSE(output.loss);
+  EXPECT_TRUE(output.label_log_probs.empty());
+}
+
+TYPED_TEST(EncoderDecoderTest, SequenceDoesNotDependOnItsMatesOrPadding) {
+  const auto alone = this->forward({.input_ids = {{3, 4, 5}}, .decoder_input_ids = {{2, 8}}});
+  const auto padded = this->forward({.input_ids = {{9}, {3, 4, 5, 0, 0}},
+                                     .attention_mask = {{1}, {1, 1, 1, 0, 0}},
+                                     .decoder_input_ids = {{2, 5, 6}, {2, 8, 0}},
+                                     .decoder_attention_mask = {{}, {1, 1, 0}}});
+  EXPECT_LE(test::largest_difference(alone.logits, this->rows(padded.logits, 3, 2)), rounding<TypeParam>);
+}
+
+TYPED_TEST(EncoderDecoderTest, LabelsAreShiftedRightBehindTheStartToken) {
+  const auto labels = this->forward({.input_ids = {{3, 4}}, .labels = {{5, 6, -100, -100}}});
+  const auto shifted = this->forward({.input_ids = {{3, 4}},
+                                      .decoder_input_ids = {{2, 5, 6, 0}},
+                                      .decoder_attention_mask = {{1, 1, 1, 0}},
+                                      .labels = {{5, 6, -100, -100}}});
+  EXPECT_TRUE(test::same_bits(labels.logits, shifted.logits));
+  EXPECT_EQ(labels.loss, shifted.loss);
+  ASSERT_EQ(labels.label_log_probs.size(), 2u);
+  EXPECT_NEAR(*labels.loss, -(labels.label_log_probs[0] + labels.label_log_probs[1]) / 2, 1e-6);
+}
+
+TYPED_TEST(EncoderDecoderTest, GivenMaskIsNotReplacedByTheLabels) {
+  const auto shown = this->forward(
+      {.input_ids = {{3, 4}}, .decoder_attention_mask = {{1, 1, 1}}, .labels = {{0, 6, 7}}});  // 0 is padding
+  const auto hidden = this->forward({.input_ids = {{3, 4}}, .labels = {{0, 6, 7}}});
+  EXPECT_TRUE(test::same_bits(this->rows(shown.logits, 0, 1), this->rows(hidden.logits, 0, 1)));
+  EXPECT_GT(test::largest_difference(this->rows(shown.logits, 2, 1), this->rows(hidden.logits, 2, 1)), 1e-3);
+}
+
+TYPED_TEST(EncoderDecoderTest, LabelsOfAllSequencesAreOneMean) {
+  const auto both = this->forward({.input_ids = {{3, 4}, {5}}, .labels = {{6, 7, 8}, {9}}});
+  ASSERT_EQ(both.label_log_probs.size(), 4u);
+  const auto second = this->forward({.input_ids = {{5}}, .labels = {{9}}});
+  EXPECT_NEAR(both.label_log_probs[3], second.label_log_probs[0], rounding<TypeParam>);
+}
+
+TYPED_TEST(EncoderDecoderTest, StartThatIsPaddingGivesAFiniteFirstRow) {
+  EncoderDecoderConfig config = test::tiny_pair();
+  config.decoder_start_token_id = 0;
+  this->rebuild(config);
+  const auto output = this->forward({.input_ids = {{3, 4}}, .labels = {{5, 6}}});
+  EXPECT_TRUE(std::isfinite(*output.loss));
+}
+
+TYPED_TEST(EncoderDecoderTest, ShiftingNeedsStartAndPaddingIds) {
+  EncoderDecoderConfig config = test::tiny_pair();
+  config.pad_token_id.reset();
+  this->rebuild(config);
+  this->template expect_refused<ConfigError>({.input_ids = {{3}}, .labels = {{5}}}, {"labels: expected pad_token_id"});
+  config.decoder_start_token_id.reset();
+  this->rebuild(config);
+  this->template expect_refused<ConfigError>({.input_ids = {{3}}, .labels = {{5}}},
+                                             {"labels: expected decoder_start_token_id"});
+}
+
+TYPED_TEST(EncoderDecoderTest, ListsMustFitTogether) {
+  this->template expect_refused<ArgumentError>({.input_ids = {{3}}}, {"expected decoder_input_ids or labels"});
+  this->template expect_refused<ShapeError>({.input_ids = {{3}, {4}}, .decoder_input_ids = {{2}}},
+                                            {"decoder_input_ids: expected 2 sequences, as in input_ids, got 1"});
+  this->template expect_refused<ShapeError>({.input_ids = {{3}}, .decoder_input_ids = {{2, 5}}, .labels = {{5}}},
+                                            {"labels: expected one a decoder position in sequence 0"});
+  this->template expect_refused<ShapeError>({.input_ids = {{3}, {4}}, .decoder_input_ids = {{2}, {2}}, .labels = {{5}}},
+                                            {"labels: expected 2"});
+  this->template expect_refused<ShapeError>({.input_ids = {{3, 4}}, .attention_mask = {{1}}, .labels = {{5}}},
+                                            {"attention_mask"});
+  this->template expect_refused<ArgumentError>({.input_ids = {{3}}, .decoder_input_ids = {{2}}, .labels = {{19}}},
+                                               {"labels: expected -100 or 0 to 18, got 19"});
+}
+
+TYPED_TEST(EncoderDecoderTest, ProjectionJoinsHalvesOfDifferentWidth) {
+  EncoderDecoderConfig config = test::tiny_pair();
+  config.encoder.hidden_size = 12;
+  this->rebuild(config);
+  const auto output = this->forward({.input_ids = {{3, 4}, {5}}, .decoder_input_ids = {{2}, {2}}});
+  EXPECT_EQ(output.encoder_last_hidden_state.shape(), (Shape{3, 12}));  // as transformers: before the projection
+  EXPECT_EQ(output.logits.shape(), (Shape{2, 19}));
+  test::expect_error<ConfigError>(
+      [&] {
+        BasicEncoderDecoderModel<TypeParam>(test::make_encoder<TypeParam>(config.encoder),
+                                            test::make_decoder<TypeParam>(config.decoder));
+      },
+      {"expected enc_to_dec_proj between hidden sizes 12 and 15, got none"});
+}
+
+TYPED_TEST(EncoderDecoderTest, HalvesMustBeAnEncoderAndADecoderThatAttendsToIt) {
+  test::expect_error<ConfigError>(
+      [] {
+        BasicEncoderDecoderModel<TypeParam>(test::make_encoder<TypeParam>(),
+                                            test::make_decoder<TypeParam>(test::tiny_decoder_config(false)));
+      },
+      {"decoder: expected is_decoder and add_cross_attention"});
+  test::expect_error<ConfigError>(
+      [] {
+        BasicEncoderDecoderModel<TypeParam>(test::make_encoder<TypeParam>(test::tiny_decoder_config(false)),
+                                            test::make_decoder<TypeParam>());
+      },
+      {"encoder: expected neither is_decoder"});
+}
+
+TYPED_TEST(EncoderDecoderTest, ConfigurationIsThatOfTheHalves) {
+  EXPECT_EQ(this->model_.config().encoder.vocab_size, 19u);
+  EXPECT_EQ(this->model_.config().decoder.vocab_size, 19u);
+  EXPECT_EQ(this->model_.bytes(), this->model_.encoder().bytes() + this->model_.decoder().bytes());
+}
+
+TYPED_TEST(EncoderDecoderTest, RefusedGenerationConfigChangesNothing) {
+  GenerationConfig config;
+  config.num_return_sequences = 2;
+  const GenerationConfig before = this->model_.generation_config();
+  EXPECT_THROW(this->model_.set_generation_config(config), ConfigError);
+  EXPECT_EQ(this->model_.generation_config(), before);
+}
+
+TYPED_TEST(EncoderDecoderTest, NoSequencesGiveNoRows) {
+  EXPECT_THROW(this->forward({}), ArgumentError);  // neither ids nor labels
+}
+
+TYPED_TEST(EncoderDecoderTest, TakesNoNewScratchOnceWarm) {
+  const EncoderDecoderInputs inputs{.input_ids = test::random_ids(9, 16, 19, 1),
+                                    .labels = test::random_ids(9, 16, 19, 2)};
+  this->forward(inputs);
+  const std::size_t warm = this->workspace_.capacity();
+  for (int i = 0; i < 3; ++i) this->forward(inputs);
+  EXPECT_EQ(this->workspace_.capacity(), warm);
+}
 
 }  // namespace
 }  // namespace bertgen

@@ -70,18 +70,14 @@ class TensorView {
   using Value = std::remove_const_t<T>;
   using Matrix = Eigen::Matrix<Value, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   /// Unaligned on purpose: the alignment Eigen would assume depends on the including program's compiler flags.
-  using Map = Eigen::Map<std::conditional_t<std::is_const_v<T>, const Matrix, Matrix>, Eigen::Unaligned,
-                         Eigen::OuterStride<>>;
+  using Map =
+      Eigen::Map<std::conditional_t<std::is_const_v<T>, const Matrix, Matrix>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
   TensorView() = default;
   TensorView(T* data, Shape shape) : TensorView(data, shape, shape.cols()) {}
   TensorView(T* data, Shape shape, std::size_t row_stride) : data_(data), shape_(shape), row_stride_(row_stride) {}
   /// A view of mutable elements is a view of constant ones.
-  operator TensorView<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data_, shape_, row_stride_};
-  }
+  operator TensorView<const T>() const requires(!std::is_const_v<T>) { return {data_, shape_, row_stride_}; }
 
   T* data() const { return data_; }
   const Shape& shape() const { return shape_; }
@@ -99,7 +95,7 @@ class TensorView {
   }
   /// Columns [first, first + count) as a [rows, count] view.
   TensorView middle_cols(std::size_t first, std::size_t count) const {
-    return {data_ + first, {rows(), count}, row_stride_};
+    return {rows() == 0 ? data_ : data_ + first, {rows(), count}, row_stride_};  // no rows: perhaps no memory either
   }
 
   /// The [rows, cols] Eigen view.

@@ -25,8 +25,7 @@ class Workspace {
   /// Memory taken while a Scope lives is given back when it ends. Scopes nest.
   class Scope {
    public:
-    explicit Scope(Workspace& workspace)
-        : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {
+    explicit Scope(Workspace& workspace) : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {
       ++workspace_.depth_;
     }
     Scope(const Scope&) = delete;

@@ -41,9 +41,7 @@ class BeamItem {
   const std::vector<Beam>& running() const { return running_; }
   bool done() const { return done_; }
   /// How many candidates advance() needs: enough that num_beams remain when every end token is among them.
-  std::size_t candidates_wanted() const {
-    return std::max<std::size_t>(2, 1 + eos_->size()) * settings_->num_beams;
-  }
+  std::size_t candidates_wanted() const { return std::max<std::size_t>(2, 1 + eos_->size()) * settings_->num_beams; }
 
   /// One step. candidates: the best, in falling order of score. Sets `parents` to the beams that the new running ones
   /// continue.
@@ -106,7 +104,8 @@ class BeamItem {
     for (std::size_t i = 0; i < std::min(settings_->num_beams, candidates.size()); ++i) {
       if (hit[i]) finished_.push_back({extended(candidates[i]), candidates[i].score / divisor});
     }
-    std::stable_sort(finished_.begin(), finished_.end(), [](const Beam& a, const Beam& b) { return a.score > b.score; });
+    std::stable_sort(finished_.begin(), finished_.end(),
+                     [](const Beam& a, const Beam& b) { return a.score > b.score; });
     if (finished_.size() > settings_->num_beams) finished_.resize(settings_->num_beams);
   }
 
@@ -178,8 +177,8 @@ std::vector<GeneratedSequence> beam_search(Stepper<T>& stepper, std::span<const 
                         std::to_string(searches.front().candidates_wanted() / beams));
   }
   TokenIds chosen;
-  std::vector<std::size_t> parents;       // of one item, as beams
-  std::vector<std::size_t> parent_rows;   // of all rows
+  std::vector<std::size_t> parents;      // of one item, as beams
+  std::vector<std::size_t> parent_rows;  // of all rows
   while (true) {
     std::size_t kept = 0;
     chosen.clear();

@@ -34,24 +34,24 @@ struct GenerationConfig {
   std::optional<std::size_t> min_length;      ///< 0
   std::optional<std::size_t> min_new_tokens;  ///< wins over min_length
   // Search
-  std::optional<std::size_t> num_beams;                ///< 1: greedy
-  std::optional<std::size_t> num_return_sequences;     ///< 1; at most num_beams
-  std::optional<double> length_penalty;                ///< 1; scores are divided by length ^ length_penalty
-  std::optional<EarlyStopping> early_stopping;         ///< no
+  std::optional<std::size_t> num_beams;             ///< 1: greedy
+  std::optional<std::size_t> num_return_sequences;  ///< 1; at most num_beams
+  std::optional<double> length_penalty;             ///< 1; scores are divided by length ^ length_penalty
+  std::optional<EarlyStopping> early_stopping;      ///< no
   // What is changed in the scores, in transformers' order
   std::optional<std::vector<std::pair<TokenIds, double>>> sequence_bias;
-  std::optional<double> encoder_repetition_penalty;    ///< 1
-  std::optional<double> repetition_penalty;            ///< 1
-  std::optional<std::size_t> no_repeat_ngram_size;     ///< 0: repeats are allowed
+  std::optional<double> encoder_repetition_penalty;         ///< 1
+  std::optional<double> repetition_penalty;                 ///< 1
+  std::optional<std::size_t> no_repeat_ngram_size;          ///< 0: repeats are allowed
   std::optional<std::size_t> encoder_no_repeat_ngram_size;  ///< 0
   std::optional<std::vector<TokenIds>> bad_words_ids;
   std::optional<TokenId> forced_bos_token_id;
   std::optional<TokenIds> forced_eos_token_id;
-  std::optional<bool> remove_invalid_values;           ///< false
+  std::optional<bool> remove_invalid_values;  ///< false
   std::optional<ExponentialDecay> exponential_decay_length_penalty;
   std::optional<TokenIds> suppress_tokens;
   std::optional<TokenIds> begin_suppress_tokens;
-  std::optional<bool> renormalize_logits;              ///< false
+  std::optional<bool> renormalize_logits;  ///< false
   // Special ids
   std::optional<TokenId> decoder_start_token_id;  ///< bos_token_id
   std::optional<TokenId> bos_token_id;
@@ -78,8 +78,8 @@ struct GenerationConfig {
   bool operator==(const GenerationConfig&) const = default;
 };
 
-/// The defaults of a checkpoint that has no generation_config.json: the generation keys of config.json's top level, then
-/// those of its decoder, as transformers 5 reads them. Throws ConfigError.
+/// The defaults of a checkpoint that has no generation_config.json: the generation keys of config.json's top level,
+/// then those of its decoder, as transformers 5 reads them. Throws ConfigError.
 GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source);
 
 }  // namespace bertgen

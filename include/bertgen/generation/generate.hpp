@@ -14,9 +14,9 @@ struct GenerateOutput {
 
 /// What goes into generate(), under transformers' names; one vector a sequence.
 struct GenerateInputs {
-  std::vector<TokenIds> input_ids;
-  std::vector<AttentionMask> attention_mask;  ///< empty: all ids are visible, padding too
-  std::vector<TokenIds> decoder_input_ids;    ///< empty: the start token
+  std::vector<TokenIds> input_ids = {};
+  std::vector<AttentionMask> attention_mask = {};  ///< empty: all ids are visible, padding too
+  std::vector<TokenIds> decoder_input_ids = {};    ///< empty: the start token
 };
 
 namespace detail {
@@ -50,8 +50,8 @@ inline void check_sources(const std::vector<TokenIds>& input_ids, std::size_t po
 
 /// The length at which a row ends. The last id is never read back, so it needs no position.
 inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_length, std::size_t positions) {
-  const std::size_t limit = config.max_new_tokens ? prompt_length + *config.max_new_tokens
-                                                  : config.max_length.value_or(prompt_length + 20);
+  const std::size_t limit =
+      config.max_new_tokens ? prompt_length + *config.max_new_tokens : config.max_length.value_or(prompt_length + 20);
   if (limit <= prompt_length) {
     throw ArgumentError("max_length: expected more than the decoder prompt's " + std::to_string(prompt_length) +
                         " ids, got " + std::to_string(limit));
@@ -74,8 +74,8 @@ template <typename T>
 GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
                         const GenerationConfig& config, Workspace& workspace) {
   config.validate();
-  const std::optional<TokenId> start = config.decoder_start_token_id ? config.decoder_start_token_id
-                                                                     : config.bos_token_id;
+  const std::optional<TokenId> start =
+      config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
   if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
   if (inputs.input_ids.empty()) return {};
   detail::check_sources(inputs.input_ids, model.config().encoder.max_position_embeddings);

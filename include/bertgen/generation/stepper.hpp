@@ -26,7 +26,8 @@ struct GeneratedSequence {
   std::vector<double> token_log_probs;  ///< greedy: log softmax of the processed scores of each generated id
 };
 
-/// Runs the decoder step by step over rows that each continue one item. Holds its buffers in `workspace` while it lives.
+/// Runs the decoder step by step over rows that each continue one item. Holds its buffers in `workspace` while it
+/// lives.
 template <typename T>
 class Stepper {
  public:

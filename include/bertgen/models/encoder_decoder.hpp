@@ -21,19 +21,19 @@ struct GenerateOutput;
 /// What goes into EncoderDecoderModel::forward, under transformers' names. Each is one vector a sequence; sequences may
 /// differ in length. Empty where not given.
 struct EncoderDecoderInputs {
-  std::vector<TokenIds> input_ids;
-  std::vector<AttentionMask> attention_mask;
-  std::vector<TokenIds> decoder_input_ids;
-  std::vector<AttentionMask> decoder_attention_mask;
-  std::vector<TokenIds> labels;  ///< −100 does not count
+  std::vector<TokenIds> input_ids = {};
+  std::vector<AttentionMask> attention_mask = {};
+  std::vector<TokenIds> decoder_input_ids = {};
+  std::vector<AttentionMask> decoder_attention_mask = {};
+  std::vector<TokenIds> labels = {};  ///< −100 does not count
 };
 
 /// What comes out of it.
 template <typename T>
 struct Seq2SeqLMOutput {
-  std::optional<T> loss;             ///< with labels: mean −log-probability of those that count
-  std::vector<T> label_log_probs;    ///< with labels: of each that counts, in order
-  Tensor<T> logits;                  ///< [decoder rows, vocab_size], row after row of each sequence
+  std::optional<T> loss;                ///< with labels: mean −log-probability of those that count
+  std::vector<T> label_log_probs;       ///< with labels: of each that counts, in order
+  Tensor<T> logits;                     ///< [decoder rows, vocab_size], row after row of each sequence
   Tensor<T> encoder_last_hidden_state;  ///< [encoder rows, encoder hidden_size]
 };
 

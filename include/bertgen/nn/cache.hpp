@@ -21,15 +21,21 @@ namespace bertgen {
 template <typename T>
 class EncoderDecoderCache {
  public:
-  /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system as
-  /// it is used; more than that grow it.
+  /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system
+  /// as it is used; more than that grow it.
   EncoderDecoderCache(std::size_t layers, std::size_t hidden, std::size_t rows, std::size_t most_rows,
                       std::size_t max_length)
-      : hidden_(hidden), self_(layers), cross_(layers), slots_(rows), next_slots_(rows), positions_(rows),
+      : hidden_(hidden),
+        capacity_(most_rows * max_length),
+        self_(layers),
+        cross_(layers),
+        slots_(rows),
+        next_slots_(rows),
+        positions_(rows),
         sources_(rows) {
     for (std::vector<std::int32_t>& slots : slots_) slots.reserve(max_length);
     std::iota(sources_.begin(), sources_.end(), std::size_t{0});
-    grow(most_rows * max_length);
+    for (std::unique_ptr<T[]>& memory : self_) memory = allocate(capacity_);
   }
 
   std::size_t rows() const { return slots_.size(); }
@@ -39,9 +45,9 @@ class EncoderDecoderCache {
   /// Which source row attends to.
   std::size_t source(std::size_t row) const { return sources_[row]; }
 
-  /// Makes room for new tokens: row r gets those at [offsets[r], offsets[r + 1]) of the packed new tokens. A token whose
-  /// `mask` is 0 (mask empty: none) is hidden from all queries. `causal`: a query sees no token after it. Sets what
-  /// self_groups() and cross_groups() answer until the next call.
+  /// Makes room for new tokens: row r gets those at [offsets[r], offsets[r + 1]) of the packed new tokens. A token
+  /// whose `mask` is 0 (mask empty: none) is hidden from all queries. `causal`: a query sees no token after it. Sets
+  /// what self_groups() and cross_groups() answer until the next call.
   void append(std::span<const std::size_t> offsets, std::span<const std::uint8_t> mask, bool causal) {
     if (offsets.size() != rows() + 1) {
       throw ShapeError("cache: expected tokens for " + std::to_string(rows()) + " rows, got " +
@@ -114,8 +120,9 @@ class EncoderDecoderCache {
         continue;
       }
       const std::size_t source = sources_[row];
-      AttentionGroup group{offsets[row], tokens, source_offsets_[source],
-                           source_offsets_[source + 1] - source_offsets_[source], nullptr, nullptr};
+      AttentionGroup group{
+          offsets[row], tokens, source_offsets_[source], source_offsets_[source + 1] - source_offsets_[source],
+          nullptr,      nullptr};
       if (!source_keys_.empty()) {
         group.key_index = source_keys_[source].data();
         group.key_count = source_keys_[source].size();
@@ -124,10 +131,12 @@ class EncoderDecoderCache {
     }
   }
 
+  /// Uninitialised, so that reserved slots cost no memory before they are written.
+  std::unique_ptr<T[]> allocate(std::size_t slots) const { return std::unique_ptr<T[]>(new T[slots * 2 * hidden_]); }
+
   void grow(std::size_t capacity) {
     for (std::unique_ptr<T[]>& memory : self_) {
-      // Uninitialised, so that reserved slots cost no memory before they are written.
-      std::unique_ptr<T[]> larger(new T[capacity * 2 * hidden_]);
+      std::unique_ptr<T[]> larger = allocate(capacity);
       std::copy_n(memory.get(), used_ * 2 * hidden_, larger.get());
       memory = std::move(larger);
     }
@@ -135,9 +144,9 @@ class EncoderDecoderCache {
   }
 
   std::size_t hidden_;
-  std::size_t capacity_ = 0;   ///< slots there is memory for
-  std::size_t used_ = 0;       ///< slots given out
-  std::size_t first_new_ = 0;  ///< the first slot of the last append()
+  std::size_t capacity_;                    ///< slots there is memory for
+  std::size_t used_ = 0;                    ///< slots given out
+  std::size_t first_new_ = 0;               ///< the first slot of the last append()
   std::vector<std::unique_ptr<T[]>> self_;  // layer -> [capacity, 2 · hidden]
   std::vector<Tensor<T>> cross_;            // layer -> [source rows, 2 · hidden]
   std::vector<std::size_t> source_offsets_;

@@ -36,8 +36,7 @@ struct AttentionGroup {
 /// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone.
 template <typename T>
 void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView<const T> values,
-               std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context,
-               Workspace& workspace) {
+               std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context, Workspace& workspace) {
   const std::size_t head_dim = queries.cols() / heads;
   const T scale = T(1) / std::sqrt(static_cast<T>(head_dim));
   for (const AttentionGroup& group : groups) {

@@ -22,8 +22,7 @@ void layer_norm(TensorView<const T> x, TensorView<const T> residual, TensorView<
     if (residual.size() != 0) row += residual.middle_rows(i, 1).matrix();
     row.array() -= row.mean();
     const T variance = row.squaredNorm() / static_cast<T>(row.size());
-    y.middle_rows(i, 1).matrix() =
-        (row / std::sqrt(variance + static_cast<T>(epsilon))).cwiseProduct(scale) + shift;
+    y.middle_rows(i, 1).matrix() = (row / std::sqrt(variance + static_cast<T>(epsilon))).cwiseProduct(scale) + shift;
   }
 }
 template <>

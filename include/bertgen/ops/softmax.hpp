@@ -33,7 +33,8 @@ void log_softmax(std::span<T> x) {
 template <typename T>
 void softmax(std::span<T> x) {
   const T normaliser = log_sum_exp<T>(x);
-  for (T& value : x) value = std::isfinite(normaliser) ? std::exp(value - normaliser) : T(0);
+  const bool nothing = normaliser == -std::numeric_limits<T>::infinity();
+  for (T& value : x) value = nothing ? T(0) : std::exp(value - normaliser);
 }
 
 }  // namespace bertgen

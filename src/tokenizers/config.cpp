@@ -1,0 +1,236 @@
+#include "tokenizers/config.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "bertgen/core/error.hpp"
+#include "tokenizers/text.hpp"
+
+namespace bertgen::detail {
+
+namespace {
+
+// Vocabularies of added tokens stay far below; a config is never near.
+constexpr std::size_t largest_json = std::size_t{1} << 26;
+
+[[noreturn]] void fail(const std::string& source, std::string_view key, const char* expected, const Json& got) {
+  throw TokenizerError(source + ": " + std::string(key) + ": expected " + expected + ", got " + excerpt(got));
+}
+
+// The object in a file; nothing where there is no file.
+std::optional<Json> read_object(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return std::nullopt;
+  const std::string text = read_file(path, largest_json);
+  Json json;
+  try {
+    json = parse_json(text);
+  } catch (const JsonError& exception) {
+    throw TokenizerError(path.string() + ": " + exception.what());
+  }
+  if (!json.is_object()) throw TokenizerError(path.string() + ": expected a JSON object");
+  return json;
+}
+
+// A token is a string, or an object with its `content` (transformers' serialised AddedToken).
+std::string token_content(const std::string& source, std::string_view key, const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_object() && value.contains("content") && value["content"].is_string()) {
+    return value["content"].get<std::string>();
+  }
+  fail(source, key, "a token (a string, or an object with a string \"content\")", value);
+}
+
+bool flag(const std::string& source, const Json& object, const char* key, bool missing) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return missing;
+  if (!found->is_boolean()) fail(source, key, "true or false", *found);
+  return found->get<bool>();
+}
+
+Side side_of(const std::string& source, const Json& object, const char* key, Side missing) {
+  const auto found = object.find(key);
+  if (found == object.end()) return missing;
+  if (*found == "left") return Side::left;
+  if (*found == "right") return Side::right;
+  fail(source, key, "\"left\" or \"right\"", *found);
+}
+
+TokenId token_id(const std::string& source, std::string_view key, const Json& value) {
+  constexpr std::int64_t largest = std::numeric_limits<TokenId>::max();
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() <= static_cast<std::uint64_t>(largest)) {
+    return value.get<TokenId>();
+  }
+  fail(source, key, "an id from 0 to 2147483647", value);
+}
+
+// transformers writes 1e30 for "no limit", as an integer that only fits a double here.
+std::optional<std::size_t> length_limit(const std::string& source, const Json& object) {
+  for (const char* key : {"model_max_length", "max_len"}) {
+    const auto found = object.find(key);
+    if (found == object.end()) continue;
+    if (found->is_null()) return std::nullopt;
+    if (!found->is_number() || !(found->get<double>() >= 1)) fail(source, key, "a number of at least 1", *found);
+    constexpr double unlimited = 1e18;
+    const auto value = found->get<double>();
+    return value >= unlimited ? std::nullopt : std::optional(static_cast<std::size_t>(value));
+  }
+  return std::nullopt;
+}
+
+std::map<TokenId, AddedToken> added_tokens(const std::string& source, const Json& decoder) {
+  constexpr std::string_view key = "added_tokens_decoder";
+  if (!decoder.is_object()) fail(source, key, "an object", decoder);
+  std::map<TokenId, AddedToken> tokens;
+  for (const auto& [name, value] : decoder.items()) {
+    TokenId id = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+    if (error != std::errc() || end != name.data() + name.size() || id < 0) {
+      fail(source, key, "ids from 0 to 2147483647 as keys", name);
+    }
+    if (!value.is_object()) fail(source, key, "an object for each id", value);
+    const bool special = flag(source, value, "special", false);
+    tokens[id] = {.content = token_content(source, key, value),
+                  .single_word = flag(source, value, "single_word", false),
+                  .lstrip = flag(source, value, "lstrip", false),
+                  .rstrip = flag(source, value, "rstrip", false),
+                  .normalized = flag(source, value, "normalized", !special),
+                  .special = special};
+  }
+  return tokens;
+}
+
+// Special tokens beside the named ones: those that a model names itself ("image_token") come before the extra ones.
+struct FurtherTokens {
+  std::vector<std::string> own;
+  std::optional<std::vector<std::string>> extra;
+};
+
+std::vector<std::string> token_list(const std::string& source, const Json& json, const char* key) {
+  const Json& list = json[key];
+  if (!list.is_array() && !list.is_object() && !list.is_null()) fail(source, key, "a list of tokens", list);
+  std::vector<std::string> tokens;
+  for (const Json& value : list) tokens.push_back(token_content(source, key, value));
+  return tokens;
+}
+
+// Special tokens of one file, over those of the file read before it.
+void read_special_tokens(const std::string& source, const Json& json, TokenizerOptions& options,
+                         FurtherTokens& further) {
+  const bool given_before = further.extra.has_value();
+  for (const auto& [key, value] : json.items()) {
+    const auto named = std::find_if(std::begin(named_tokens), std::end(named_tokens),
+                                    [&, &name = key](const NamedToken& token) { return name == token.key; });
+    if (named != std::end(named_tokens)) {
+      options.*(named->member) = value.is_null() ? std::nullopt : std::optional(token_content(source, key, value));
+    } else if (key.ends_with("_token") && (value.is_string() || (value.is_object() && value.contains("content")))) {
+      further.own.push_back(token_content(source, key, value));
+    }
+  }
+  if (json.contains("extra_special_tokens")) {
+    std::vector<std::string> tokens = token_list(source, json, "extra_special_tokens");
+    if (!further.extra) further.extra.emplace();
+    further.extra->insert(further.extra->end(), tokens.begin(), tokens.end());
+  }
+  const bool none = !given_before && (!further.extra || further.extra->empty());
+  if (json.contains("additional_special_tokens") && none) {
+    further.extra = token_list(source, json, "additional_special_tokens");
+  }
+}
+
+std::map<TokenId, AddedToken> read_added_tokens(const std::filesystem::path& path) {
+  std::map<TokenId, AddedToken> tokens;
+  if (const auto json = read_object(path)) {
+    for (const auto& [content, id] : json->items()) tokens[token_id(path.string(), content, id)] = {.content = content};
+  }
+  return tokens;
+}
+
+Json to_json(const AddedToken& token) {
+  return {{"content", token.content}, {"lstrip", token.lstrip},           {"normalized", token.normalized},
+          {"rstrip", token.rstrip},   {"single_word", token.single_word}, {"special", token.special}};
+}
+
+// As transformers writes them: sorted keys, two spaces, a newline at the end.
+std::string to_text(const Json& json) { return json.dump(2) + "\n"; }
+
+const char* to_text(Side side) { return side == Side::left ? "left" : "right"; }
+
+}  // namespace
+
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, TokenizerOptions defaults) {
+  const std::filesystem::path path = directory / "tokenizer_config.json";
+  TokenizerConfig config;
+  config.options = std::move(defaults);
+  config.source = path.string();
+  if (auto json = read_object(path)) config.json = std::move(*json);
+
+  const Json& json = config.json;
+  TokenizerOptions& options = config.options;
+  FurtherTokens further;
+  read_special_tokens(config.source, json, options, further);
+  if (const auto limit = length_limit(config.source, json)) options.model_max_length = limit;
+  options.padding_side = side_of(config.source, json, "padding_side", options.padding_side);
+  options.truncation_side = side_of(config.source, json, "truncation_side", options.truncation_side);
+  options.clean_up_tokenization_spaces =
+      flag(config.source, json, "clean_up_tokenization_spaces", options.clean_up_tokenization_spaces);
+  options.split_special_tokens = flag(config.source, json, "split_special_tokens", options.split_special_tokens);
+  if (json.contains("added_tokens_decoder")) {
+    options.added_tokens_decoder = added_tokens(config.source, json["added_tokens_decoder"]);
+  } else {
+    const std::filesystem::path map_path = directory / "special_tokens_map.json";
+    if (const auto map = read_object(map_path)) read_special_tokens(map_path.string(), *map, options, further);
+    options.added_tokens_decoder = read_added_tokens(directory / "added_tokens.json");
+  }
+  options.extra_special_tokens = std::move(further.own);
+  if (further.extra) {
+    options.extra_special_tokens.insert(options.extra_special_tokens.end(), further.extra->begin(),
+                                        further.extra->end());
+  }
+  return config;
+}
+
+std::vector<std::filesystem::path> write_tokenizer_config(const std::filesystem::path& directory,
+                                                          const Tokenizer& tokenizer, Json json,
+                                                          const std::string& tokenizer_class) {
+  const TokenizerOptions& options = tokenizer.options();
+  for (const NamedToken& named : named_tokens) {
+    const auto& token = options.*named.member;
+    // A null keeps the class's default away when the file is read again.
+    json[named.key] = token ? Json(*token) : Json(nullptr);
+  }
+  json.erase("additional_special_tokens");
+  json.erase("extra_special_tokens");
+  json.erase("max_len");
+  if (!options.extra_special_tokens.empty()) json["extra_special_tokens"] = options.extra_special_tokens;
+  json["model_max_length"] = options.model_max_length ? Json(*options.model_max_length) : Json(nullptr);
+  json["padding_side"] = to_text(options.padding_side);
+  json["truncation_side"] = to_text(options.truncation_side);
+  json["clean_up_tokenization_spaces"] = options.clean_up_tokenization_spaces;
+  json["split_special_tokens"] = options.split_special_tokens;
+  json["tokenizer_class"] = tokenizer_class;
+  Json decoder = Json::object();
+  Json appended = Json::object();
+  for (const auto& [id, token] : tokenizer.added_tokens_decoder()) {
+    decoder[std::to_string(id)] = to_json(token);
+    if (static_cast<std::size_t>(id) >= tokenizer.vocab_size()) appended[token.content] = id;
+  }
+  json["added_tokens_decoder"] = std::move(decoder);
+
+  std::vector<std::filesystem::path> written = {directory / "tokenizer_config.json"};
+  write_file(written.back(), to_text(json));
+  if (!appended.empty()) {
+    written.push_back(directory / "added_tokens.json");
+    write_file(written.back(), to_text(appended));
+  }
+  return written;
+}
+
+}  // namespace bertgen::detail

@@ -1,0 +1,187 @@
+// Options, exit statuses and broken checkpoints: what is the same for all commands.
+#include "cli/program.hpp"
+
+namespace bertgen::test {
+namespace {
+
+const std::vector<std::string> commands = {"fuse",     "generate",   "score",   "encode",
+                                           "tokenize", "detokenize", "inspect", "bench"};
+
+TEST(Usage, HelpsEveryCommand) {
+  const Result all = run({"--help"});
+  EXPECT_EQ(all.status, all_answered);
+  EXPECT_EQ(all.err, "");
+  for (const std::string& command : commands) {
+    EXPECT_NE(all.out.find(command), std::string::npos);
+    const Result one = run({command, "--help"});
+    EXPECT_EQ(one.status, all_answered);
+    EXPECT_NE(one.out.find(command), std::string::npos);
+    EXPECT_EQ(one.err, "");
+  }
+}
+
+TEST(Usage, SaysItsVersion) {
+  const Result result = run({"--version"});
+  EXPECT_EQ(result.status, all_answered);
+  EXPECT_EQ(result.out.rfind("bertgen ", 0), 0u) << result.out;
+  for (const std::string& command : commands) EXPECT_EQ(run({command, "--version"}).out, result.out) << command;
+}
+
+TEST(Usage, TakesTheSharedOptionsInEveryCommandWithRequests) {
+  const TemporaryDirectory directory;
+  const std::string input = directory.write("in", "");
+  for (const std::string& command : commands) {
+    if (command == "inspect" || command == "bench") continue;
+    for (const char* dtype : {"auto", "f32", "f16"}) {
+      const Result result = run({command, "--model", shipped(), "--input", input, "--output", "-", "--jsonl",
+                                 "--batch-size", "4", "--threads", "2", "--dtype", dtype, "--quiet"});
+      EXPECT_EQ(result.status, all_answered) << command << ": " << result.err;
+      EXPECT_EQ(result.out + result.err, "");
+    }
+  }
+}
+
+TEST(Usage, RefusesWhatItDoesNotKnow) {
+  const std::string model = fixture("plain");
+  const std::vector<Arguments> wrong = {
+      {},
+      {"no-such-command"},
+      {"--no-such-option"},
+      {"generate"},
+      {"generate", "--model"},
+      {"generate", "--model", "", "text"},
+      {"fuse", "--model", "", "text"},
+      {"fuse", "--input", ""},
+      {"fuse", "--output", "", "text"},
+      {"generate", "--model", model, "--no-such-option"},
+      {"generate", "--model", model, "-x"},
+      {"generate", "--model", model, "--pooling", "mean"},
+      {"score", "--model", model},
+      {"encode", "--model", model},
+      {"score", "--model", model, "text"},
+      {"encode", "--model", model, "--jsonl", "--pooling", "largest"},
+      {"generate", "--model", model, "--jsonl", "text"},
+      {"tokenize"},
+      {"inspect"},
+      {"inspect", ""},
+      {"inspect", model, model},
+      {"bench"},
+      {"bench", "--model", model, "text"},
+      {"bench", "--model", model, "--new-tokens", "0"},
+      {"bench", "--model", model, "--repeat", "0"},
+  };
+  for (const Arguments& arguments : wrong) {
+    const Result result = run(arguments);
+    EXPECT_EQ(result.status, wrong_usage) << Json(arguments);
+    EXPECT_EQ(result.out, "") << Json(arguments);
+    EXPECT_NE(result.err, "") << Json(arguments);
+  }
+}
+
+TEST(Usage, RefusesValuesThatMakeNoSense) {
+  const std::vector<std::pair<const char*, std::vector<const char*>>> wrong = {
+      {"--batch-size", {"0", "-1", "1.5", "1e3", "many", "", "99999999999999999999"}},
+      {"--threads", {"0", "-1", "1.5", "all", "", "99999999999999999999"}},
+      {"--dtype", {"f64", "", "bf16", "int8"}},  // the last two are still to come
+      {"--add-special-tokens", {"perhaps", ""}},
+      {"--num-beams", {"0", "-1", "1.5", "many", "", "[]", "99999999999999999999", "\xff"}},
+      {"--max-new-tokens", {"0", "-1", "many"}},
+      {"--num-return-sequences", {"0", "2"}},
+      {"--early-stopping", {"sometimes", "1"}},
+      {"--length-penalty", {"long", "1e999"}},
+      {"--repetition-penalty", {"0", "-1"}},
+      {"--eos-token-id", {"-1", "end", "[1.5]"}},
+      {"--bad-words-ids", {"[3]", "[[]]"}},
+  };
+  for (const auto& [option, values] : wrong) {
+    for (const char* value : values) {
+      const Result result =
+          run({"generate", "--model", fixture("plain"), "--jsonl", option, value}, "{\"input_ids\":[4]}\n");
+      EXPECT_EQ(result.status, wrong_usage) << option << " " << value << ": " << result.err;
+      EXPECT_EQ(result.out, "") << option << " " << value;
+      EXPECT_NE(result.err, "") << option << " " << value;
+    }
+  }
+}
+
+TEST(Usage, RefusesAnInstructionSetItDoesNotKnow) {
+  const Surroundings unknown = {.environment = {{"BERTGEN_FORCE_ISA", "pentium"}}};
+  expect_could_not_run(run({"generate", "--model", fixture("plain"), "--jsonl"}, "", unknown), {"pentium", "expected"});
+  const Surroundings empty = {.environment = {{"BERTGEN_FORCE_ISA", ""}}};
+  EXPECT_EQ(run({"generate", "--model", fixture("plain"), "--jsonl"}, "", empty).status, all_answered);
+}
+
+/// Runs each command that loads a model on `model`; the message must have all of `words`.
+void expect_no_model(const std::string& model, std::initializer_list<std::string_view> words) {
+  for (const Arguments& command : {Arguments{"generate", "--jsonl", "--model"}, Arguments{"fuse", "--model"},
+                                   Arguments{"score", "--jsonl", "--model"}, Arguments{"encode", "--jsonl", "--model"},
+                                   Arguments{"bench", "--model"}, Arguments{"inspect"}}) {
+    SCOPED_TRACE(command.front());
+    Arguments arguments = command;
+    arguments.push_back(model);
+    expect_could_not_run(run(arguments, "{\"input_ids\":[4]}\n"), words);
+  }
+}
+
+TEST(BrokenModel, IsNamedWhereItIsMissing) {
+  const TemporaryDirectory directory;
+  const std::string missing = directory.path() / "missing";
+  expect_no_model(missing, {missing, "expected a checkpoint directory", "found nothing"});
+  const std::string file = directory.write("file", "");
+  expect_no_model(file, {file, "expected a checkpoint directory", "found a file"});
+  expect_no_model(directory.path(), {directory.path().string(), "expected config.json", "found none"});
+}
+
+TEST(BrokenModel, IsNamedWhereItsWeightsAreEmptyOrCutOff) {
+  const std::string whole = content_of(fixture("plain") + "/model.safetensors");
+  for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{1000}, whole.size() - 1}) {
+    const TemporaryDirectory directory;
+    const std::string model = copy_of("plain", directory);
+    const std::string path = directory.write("model.safetensors", whole.substr(0, size));
+    SCOPED_TRACE(size);
+    expect_no_model(model, {path, "expected", "got"});
+  }
+}
+
+TEST(BrokenModel, IsNamedWhereItsConfigurationIsNoJsonOrLacksAHalf) {
+  const Json good = Json::parse(content_of(fixture("plain") + "/config.json"));
+  Json headless = good;
+  headless.erase("encoder");
+  Json tailless = good;
+  tailless.erase("decoder");
+  Json wrong_type = good;
+  wrong_type["encoder"]["hidden_size"] = "large";
+  for (const std::string& config : {std::string(), std::string("{"), std::string("[]"), std::string("\xff"),
+                                    std::string(100'000, '['), headless.dump(), tailless.dump(), wrong_type.dump()}) {
+    const TemporaryDirectory directory;
+    const std::string model = copy_of("plain", directory);
+    const std::string path = directory.write("config.json", config);
+    SCOPED_TRACE(config.substr(0, 60));
+    expect_no_model(model, {path});
+  }
+}
+
+TEST(BrokenModel, IsNamedWhereItsGenerationConfigIsWrong) {
+  for (const char* config : {"", "{", "[]", R"({"num_beams":"four"})", R"({"num_beams":2,"num_return_sequences":3})"}) {
+    const TemporaryDirectory directory;
+    const std::string model = copy_of("plain", directory);
+    directory.write("generation_config.json", config);
+    SCOPED_TRACE(config);
+    expect_could_not_run(run({"generate", "--jsonl", "--model", model}), {"expected"});
+  }
+}
+
+TEST(BrokenModel, WarnsOfOptionsItDoesNotKnow) {
+  const TemporaryDirectory directory;
+  const std::string model = copy_of("plain", directory);
+  Json config = Json::parse(content_of(directory.path() / "generation_config.json"));
+  config["option_of_tomorrow"] = 1;
+  directory.write("generation_config.json", config.dump());
+  const Result loud = run({"generate", "--jsonl", "--model", model});
+  EXPECT_EQ(loud.status, all_answered);
+  EXPECT_NE(loud.err.find("option_of_tomorrow"), std::string::npos) << loud.err;
+  EXPECT_EQ(run({"generate", "--jsonl", "--quiet", "--model", model}).err, "");
+}
+
+}  // namespace
+}  // namespace bertgen::test

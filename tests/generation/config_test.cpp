@@ -1,0 +1,315 @@
+#include "bertgen/generation/config.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "bertgen/core/error.hpp"
+#include "support/errors.hpp"
+
+namespace bertgen {
+namespace {
+
+using Json = nlohmann::json;
+using Warnings = std::vector<std::string>;
+
+/// Every field, away from its default.
+const Json everything = {{"max_length", 30},
+                         {"max_new_tokens", 12},
+                         {"min_length", 3},
+                         {"min_new_tokens", 2},
+                         {"num_beams", 4},
+                         {"num_return_sequences", 2},
+                         {"length_penalty", 0.6},
+                         {"early_stopping", "never"},
+                         {"sequence_bias", {{{5, 6}, -1.5}, {{7}, 2.0}}},
+                         {"encoder_repetition_penalty", 1.1},
+                         {"repetition_penalty", 1.2},
+                         {"no_repeat_ngram_size", 3},
+                         {"encoder_no_repeat_ngram_size", 4},
+                         {"bad_words_ids", {{8}, {9, 10}}},
+                         {"forced_bos_token_id", 11},
+                         {"forced_eos_token_id", {12, 13}},
+                         {"remove_invalid_values", true},
+                         {"exponential_decay_length_penalty", {5, 1.25}},
+                         {"suppress_tokens", {14}},
+                         {"begin_suppress_tokens", {15, 16}},
+                         {"renormalize_logits", true},
+                         {"decoder_start_token_id", 2},
+                         {"bos_token_id", 3},
+                         {"pad_token_id", 0},
+                         {"eos_token_id", {1, 17}}};
+
+GenerationConfig parse(const Json& object) {
+  GenerationConfig config;
+  config.update(object.dump(), "g.json");
+  return config;
+}
+Warnings warnings(const Json& object) {
+  return GenerationConfig().update(object.dump(), "g.json", GenerationConfig::UnknownKeys::warn);
+}
+
+TEST(GenerationConfigTest, EveryFieldIsUnsetAtFirst) {
+  EXPECT_EQ(GenerationConfig().to_json(), "{}");
+  EXPECT_EQ(parse(Json::object()), GenerationConfig());
+}
+
+TEST(GenerationConfigTest, ReadsEveryField) {
+  const GenerationConfig config = parse(everything);
+  EXPECT_EQ(config.max_length, 30u);
+  EXPECT_EQ(config.max_new_tokens, 12u);
+  EXPECT_EQ(config.min_length, 3u);
+  EXPECT_EQ(config.min_new_tokens, 2u);
+  EXPECT_EQ(config.num_beams, 4u);
+  EXPECT_EQ(config.num_return_sequences, 2u);
+  EXPECT_EQ(config.length_penalty, 0.6);
+  EXPECT_EQ(config.early_stopping, EarlyStopping::never);
+  ASSERT_EQ(config.sequence_bias->size(), 2u);
+  EXPECT_EQ(config.sequence_bias->at(0), (std::pair{TokenIds{5, 6}, -1.5}));
+  EXPECT_EQ(config.encoder_repetition_penalty, 1.1);
+  EXPECT_EQ(config.repetition_penalty, 1.2);
+  EXPECT_EQ(config.no_repeat_ngram_size, 3u);
+  EXPECT_EQ(config.encoder_no_repeat_ngram_size, 4u);
+  EXPECT_EQ(config.bad_words_ids, (std::vector<TokenIds>{{8}, {9, 10}}));
+  EXPECT_EQ(config.forced_bos_token_id, 11);
+  EXPECT_EQ(config.forced_eos_token_id, (TokenIds{12, 13}));
+  EXPECT_EQ(config.remove_invalid_values, true);
+  EXPECT_EQ(config.exponential_decay_length_penalty, (ExponentialDecay{5, 1.25}));
+  EXPECT_EQ(config.suppress_tokens, TokenIds{14});
+  EXPECT_EQ(config.begin_suppress_tokens, (TokenIds{15, 16}));
+  EXPECT_EQ(config.renormalize_logits, true);
+  EXPECT_EQ(config.decoder_start_token_id, 2);
+  EXPECT_EQ(config.bos_token_id, 3);
+  EXPECT_EQ(config.pad_token_id, 0);
+  EXPECT_EQ(config.eos_token_id, (TokenIds{1, 17}));
+  EXPECT_TRUE(warnings(everything).empty());
+}
+
+TEST(GenerationConfigTest, WritesWhatItReads) {
+  EXPECT_EQ(Json::parse(parse(everything).to_json()), everything);
+  EXPECT_EQ(parse(Json::parse(parse(everything).to_json())), parse(everything));
+}
+
+TEST(GenerationConfigTest, EarlyStoppingHasThreeValues) {
+  EXPECT_EQ(parse({{"early_stopping", true}}).early_stopping, EarlyStopping::yes);
+  EXPECT_EQ(parse({{"early_stopping", false}}).early_stopping, EarlyStopping::no);
+  for (const Json& value : {Json(true), Json(false), Json("never")}) {
+    EXPECT_EQ(Json::parse(parse({{"early_stopping", value}}).to_json())["early_stopping"], value);
+  }
+}
+
+TEST(GenerationConfigTest, UpdateChangesOnlyWhatItNames) {
+  GenerationConfig config = parse(everything);
+  config.update(R"({"num_beams": 6})", "g.json");
+  GenerationConfig expected = parse(everything);
+  expected.num_beams = 6;
+  EXPECT_EQ(config, expected);
+}
+
+TEST(GenerationConfigTest, NullUnsetsAField) {
+  GenerationConfig config = parse(everything);
+  Json nulls = Json::object();
+  for (const auto& [key, value] : everything.items()) nulls[key] = nullptr;
+  EXPECT_TRUE(config.update(nulls.dump(), "g.json").empty());
+  EXPECT_EQ(config, GenerationConfig());
+}
+
+TEST(GenerationConfigTest, OneEndTokenIsAListOfOne) {
+  EXPECT_EQ(parse({{"eos_token_id", 1}}).eos_token_id, TokenIds{1});
+  EXPECT_EQ(parse({{"eos_token_id", Json::array()}}).eos_token_id, TokenIds{});
+  EXPECT_EQ(parse({{"forced_eos_token_id", 1}}).forced_eos_token_id, TokenIds{1});
+}
+
+TEST(GenerationConfigTest, FieldsRefuseWrongTypesAndChangeNothing) {
+  const std::pair<const char*, std::vector<Json>> wrong[] = {
+      {"max_length", {-1, 1.5, "20", true, Json::array(), 1e300, 18446744073709551615u}},
+      {"max_new_tokens", {0, -1, "1"}},
+      {"min_length", {-1, 0.5}},
+      {"min_new_tokens", {-1, Json::object()}},
+      {"num_beams", {0, -2, 1.0, "4"}},
+      {"num_return_sequences", {0, -1}},
+      {"length_penalty", {"1", true, Json::array()}},
+      {"early_stopping", {"sometimes", 1, Json::array(), ""}},
+      {"sequence_bias", {1, {{5, 1.0}}, {{{5}, "x"}}, {{{5}}}, {{{-5}, 1.0}}, {{Json::array(), 1.0}}, Json::object()}},
+      {"encoder_repetition_penalty", {0, -1, "1"}},
+      {"repetition_penalty", {0, -1, false}},
+      {"no_repeat_ngram_size", {-1, 2.5}},
+      {"encoder_no_repeat_ngram_size", {-1, "2"}},
+      {"bad_words_ids", {1, {1}, {{1.5}}, {{"a"}}, Json::array({Json::array()}), "x"}},
+      {"forced_bos_token_id", {-1, "1", {1}}},
+      {"forced_eos_token_id", {-1, {"1"}, Json::object()}},
+      {"remove_invalid_values", {0, "true"}},
+      {"exponential_decay_length_penalty",
+       {1, {1}, {1, 2, 3}, {-1, 1.5}, {1.5, 2}, {1, "x"}, {18446744073709551615u, 2}}},
+      {"suppress_tokens", {-1, {-1}, "x"}},
+      {"begin_suppress_tokens", {2147483648u, {1, 2.5}}},
+      {"renormalize_logits", {1, "true"}},
+      {"decoder_start_token_id", {-1, {2}, "2"}},
+      {"bos_token_id", {-1, 0.5}},
+      {"pad_token_id", {-1, "0"}},
+      {"eos_token_id", {-1, "1", {1, -1}, 2147483648u}},
+  };
+  for (const auto& [key, values] : wrong) {
+    for (const Json& value : values) {
+      GenerationConfig config = parse(everything);
+      Json object = {{"bos_token_id", 9}};
+      object[key] = value;
+      test::expect_error<ConfigError>([&] { config.update(object.dump(), "g.json"); }, {key});
+      EXPECT_EQ(config, parse(everything)) << key << " " << value;
+    }
+  }
+}
+
+TEST(GenerationConfigTest, ErrorsSayWhereWhatAndWhich) {
+  test::expect_error<ConfigError>([] { GenerationConfig().update(R"({"max_length": "x"})", "g.json"); },
+                                  {"g.json.max_length: expected a whole number from 0 to", "got \"x\""});
+  test::expect_error<ConfigError>([] { GenerationConfig().update(R"({"early_stopping": 3})", "g.json"); },
+                                  {"g.json.early_stopping: expected true, false or \"never\", got 3"});
+}
+
+TEST(GenerationConfigTest, TextThatIsNoObjectIsRefused) {
+  for (const std::string& text :
+       {std::string(), std::string("["), std::string("[]"), std::string("{\"a\": 1e999}"), std::string("{}\0", 3)}) {
+    test::expect_error<ConfigError>([&] { GenerationConfig().update(text, "g.json"); }, {"g.json: "});
+  }
+}
+
+TEST(GenerationConfigTest, SamplingIsRefused) {
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"do_sample", true}, {"top_k", 10}});
+      },
+      {"g.json.do_sample", "not supported", "got true"});
+  EXPECT_TRUE(warnings({{"do_sample", false}}).empty());
+}
+
+TEST(GenerationConfigTest, UnsupportedOptionsAreRefusedUnlessNeutral) {
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"num_beam_groups", 2},
+                                   {"diversity_penalty", 0.5},
+                                   {"penalty_alpha", 0.6},
+                                   {"constraints", {1}},
+                                   {"force_words_ids", {{1}}},
+                                   {"dola_layers", "high"},
+                                   {"guidance_scale", 2.0},
+                                   {"max_time", 1.0},
+                                   {"stop_strings", "x"},
+                                   {"token_healing", true}}) {
+    test::expect_error<ConfigError>([&, &k = key, &v = value] { parse({{k, v}}); }, {key, "not supported", "got "});
+  }
+  EXPECT_TRUE(warnings({{"num_beam_groups", 1},
+                        {"diversity_penalty", 0.0},
+                        {"penalty_alpha", nullptr},
+                        {"constraints", nullptr},
+                        {"guidance_scale", 1},
+                        {"token_healing", false}})
+                  .empty());
+}
+
+TEST(GenerationConfigTest, SamplingOptionsAloneAreWarnedOf) {
+  EXPECT_EQ(warnings({{"temperature", 0.7}, {"top_k", 50}}),
+            (Warnings{"g.json.temperature: has no effect without do_sample",
+                      "g.json.top_k: has no effect without do_sample"}));
+}
+
+TEST(GenerationConfigTest, UnknownOptionsAreRefusedOrWarnedOf) {
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"num_beans", 4}});
+      },
+      {"g.json.num_beans: expected an option", "unknown"});
+  EXPECT_EQ(warnings({{"num_beans", 4}}), Warnings{"g.json.num_beans: unknown option, ignored"});
+  EXPECT_TRUE(warnings({{"num_beans", nullptr}}).empty());
+}
+
+TEST(GenerationConfigTest, KeysAreThoseOfEveryField) {
+  std::vector<std::string> expected;
+  for (const auto& [key, value] : everything.items()) expected.push_back(key);
+  std::vector<std::string> keys = GenerationConfig::keys();
+  std::sort(keys.begin(), keys.end());
+  EXPECT_EQ(keys, expected);
+}
+
+TEST(GenerationConfigTest, KeysWithoutEffectAreSkipped) {
+  EXPECT_TRUE(warnings({{"transformers_version", "4.27.0"},
+                        {"_from_model_config", true},
+                        {"use_cache", false},
+                        {"output_scores", true},
+                        {"return_dict_in_generate", true}})
+                  .empty());
+}
+
+TEST(GenerationConfigTest, MoreSequencesThanBeamsAreRefused) {
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"num_return_sequences", 2}});
+      },
+      {"num_return_sequences: expected at most num_beams, 1, got 2"});
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"num_beams", 3}, {"num_return_sequences", 4}});
+      },
+      {"expected at most num_beams, 3, got 4"});
+  parse({{"num_beams", 3}, {"num_return_sequences", 3}});
+}
+
+TEST(GenerationConfigTest, ValidateFindsWhatUpdateWould) {
+  const auto invalid = [](auto change) {
+    GenerationConfig config;
+    change(config);
+    EXPECT_THROW(config.validate(), ConfigError);
+  };
+  invalid([](GenerationConfig& config) { config.num_beams = 0; });
+  invalid([](GenerationConfig& config) { config.max_new_tokens = 0; });
+  invalid([](GenerationConfig& config) { config.num_return_sequences = 0; });
+  invalid([](GenerationConfig& config) { config.repetition_penalty = std::nan(""); });
+  invalid([](GenerationConfig& config) { config.encoder_repetition_penalty = 0; });
+  invalid([](GenerationConfig& config) { config.sequence_bias = {{{}, 1.0}}; });
+  invalid([](GenerationConfig& config) { config.bad_words_ids = {{1}, {}}; });
+}
+
+TEST(GenerationConfigTest, ForcedIdsMustNotBeSuppressed) {
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"forced_bos_token_id", 3}, {"suppress_tokens", {2, 3}}});
+      },
+      {"forced_bos_token_id: expected an id that suppress_tokens leaves, got 3"});
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"forced_eos_token_id", {2, 3}}, {"suppress_tokens", {2, 3}}});
+      },
+      {"forced_eos_token_id: expected an id that suppress_tokens leaves"});
+  parse({{"forced_eos_token_id", {1, 3}}, {"suppress_tokens", {2, 3}}});
+}
+
+TEST(GenerationConfigFromModelTest, TopLevelComesBeforeTheDecoder) {
+  const Json model = {{"num_beams", 4},
+                      {"max_length", nullptr},
+                      {"decoder_start_token_id", 2},
+                      {"decoder", {{"num_beams", 1}, {"max_length", 20}, {"eos_token_id", 1}, {"vocab_size", 10}}},
+                      {"encoder", {{"min_length", 7}, {"pad_token_id", 9}}}};
+  GenerationConfig expected;
+  expected.num_beams = 4;
+  expected.max_length = 20;
+  expected.decoder_start_token_id = 2;
+  expected.eos_token_id = TokenIds{1};
+  EXPECT_EQ(generation_config_from_model(model.dump(), "config.json"), expected);
+}
+
+TEST(GenerationConfigFromModelTest, ModelWithoutOptionsHasNone) {
+  EXPECT_EQ(generation_config_from_model("{}", "config.json"), GenerationConfig());
+  EXPECT_EQ(generation_config_from_model(R"({"decoder": 3})", "config.json"), GenerationConfig());
+}
+
+TEST(GenerationConfigFromModelTest, ErrorsNameTheFile) {
+  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"decoder": {"num_beams": "x"}})", "c.json"); },
+                                  {"c.json.num_beams: expected"});
+  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"do_sample": true})", "c.json"); },
+                                  {"c.json.do_sample", "not supported"});
+  test::expect_error<ConfigError>([] { generation_config_from_model("{", "c.json"); }, {"c.json: "});
+}
+
+}  // namespace
+}  // namespace bertgen

@@ -1,0 +1,191 @@
+#include "bertgen/nn/cache.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "support/errors.hpp"
+
+namespace bertgen {
+namespace {
+
+using Cache = EncoderDecoderCache<float>;
+using Offsets = std::vector<std::size_t>;
+using Rows = std::vector<std::int32_t>;
+
+/// The slots that a group's last query sees.
+Rows seen(const AttentionGroup& group) {
+  Rows rows;
+  for (std::size_t key = 0; key < group.keys_of(group.query_count - 1); ++key) {
+    rows.push_back(static_cast<std::int32_t>(group.key_row(key)));
+  }
+  return rows;
+}
+
+/// One new token a row.
+void step(Cache& cache) {
+  Offsets offsets;
+  for (std::size_t row = 0; row <= cache.rows(); ++row) offsets.push_back(row);
+  cache.append(offsets, {}, true);
+}
+
+TEST(EncoderDecoderCacheTest, BeginsEmptyWithEachRowAtItsOwnSource) {
+  const Cache cache(2, 4, 3, 3, 8);
+  EXPECT_EQ(cache.rows(), 3u);
+  EXPECT_EQ(cache.layers(), 2u);
+  EXPECT_EQ(cache.length(2), 0u);
+  EXPECT_EQ(cache.source(2), 2u);
+  EXPECT_EQ(cache.self(0).rows(), 0u);
+}
+
+TEST(EncoderDecoderCacheTest, RowsOfDifferentLengthsSeeTheirOwnTokens) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.append(Offsets{0, 3, 5}, {}, true);
+  ASSERT_EQ(cache.self_groups().size(), 2u);
+  EXPECT_EQ(cache.self_groups()[0].query_begin, 0u);
+  EXPECT_EQ(cache.self_groups()[0].query_count, 3u);
+  EXPECT_EQ(cache.self_groups()[1].query_begin, 3u);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{0, 1, 2}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{3, 4}));
+  EXPECT_EQ(cache.length(0), 3u);
+  EXPECT_EQ(cache.length(1), 2u);
+}
+
+TEST(EncoderDecoderCacheTest, CausalQuerySeesNoLaterToken) {
+  Cache cache(1, 4, 1, 1, 8);
+  cache.append(Offsets{0, 3}, {}, true);
+  for (std::size_t query = 0; query < 3; ++query) EXPECT_EQ(cache.self_groups()[0].keys_of(query), query + 1);
+  cache.append(Offsets{0, 2}, {}, true);
+  EXPECT_EQ(cache.self_groups()[0].keys_of(0), 4u);
+  EXPECT_EQ(cache.self_groups()[0].keys_of(1), 5u);
+}
+
+TEST(EncoderDecoderCacheTest, QueryThatIsNotCausalSeesAllTokens) {
+  Cache cache(1, 4, 1, 1, 8);
+  cache.append(Offsets{0, 3}, {}, false);
+  EXPECT_EQ(cache.self_groups()[0].keys_of(0), 3u);
+}
+
+TEST(EncoderDecoderCacheTest, HiddenTokensAreSeenByNoneButKeepTheirPositions) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.append(Offsets{0, 3, 5}, std::vector<std::uint8_t>{0, 1, 1, 1, 0}, true);
+  EXPECT_EQ(cache.self_groups()[0].keys_of(0), 0u);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{1, 2}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{3}));
+  EXPECT_EQ(cache.length(0), 3u);
+  EXPECT_EQ(cache.length(1), 2u);
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{1, 2, 5}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{3, 6}));
+}
+
+TEST(EncoderDecoderCacheTest, RowMayTakeNoToken) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.append(Offsets{0, 0, 2}, {}, true);
+  EXPECT_EQ(cache.self_groups()[0].query_count, 0u);
+  EXPECT_EQ(cache.length(0), 0u);
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{0, 1}));
+}
+
+TEST(EncoderDecoderCacheTest, WantsTokensForEachRow) {
+  Cache cache(1, 4, 2, 2, 8);
+  test::expect_error<ShapeError>(
+      [&] {
+        cache.append(Offsets{0, 1}, {}, true);
+      },
+      {"cache: expected tokens for 2 rows, got 1"});
+  EXPECT_EQ(cache.length(0), 0u);
+}
+
+TEST(EncoderDecoderCacheTest, ReorderSharesSlotsAndCopiesNoKeys) {
+  Cache cache(1, 4, 2, 3, 8);
+  cache.append(Offsets{0, 1, 3}, {}, true);  // row 0: slot 0; row 1: slots 1, 2
+  const float* memory = cache.self(0).data();
+  cache.reorder(Offsets{1, 1, 0});
+  EXPECT_EQ(cache.rows(), 3u);
+  EXPECT_EQ(cache.length(0), 2u);
+  EXPECT_EQ(cache.length(2), 1u);
+  EXPECT_EQ(cache.source(0), 1u);
+  EXPECT_EQ(cache.source(1), 1u);
+  EXPECT_EQ(cache.source(2), 0u);
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{1, 2, 3}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{1, 2, 4}));
+  EXPECT_EQ(seen(cache.self_groups()[2]), (Rows{0, 5}));
+  EXPECT_EQ(cache.self(0).data(), memory);
+}
+
+TEST(EncoderDecoderCacheTest, RowsMayBeDroppedAndRegained) {
+  Cache cache(1, 4, 3, 3, 8);
+  step(cache);
+  cache.reorder(Offsets{2});
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{2, 3}));
+  cache.reorder(Offsets{0, 0});
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{2, 3, 4}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{2, 3, 5}));
+  cache.reorder({});
+  EXPECT_EQ(cache.rows(), 0u);
+  step(cache);
+  EXPECT_TRUE(cache.self_groups().empty());
+}
+
+TEST(EncoderDecoderCacheTest, NewKeysLieBehindTheOldOnesAndOutliveGrowth) {
+  Cache cache(2, 3, 1, 0, 0);  // nothing reserved
+  for (int token = 0; token < 40; ++token) {
+    step(cache);
+    for (std::size_t layer = 0; layer < 2; ++layer) {
+      ASSERT_EQ(cache.new_self(layer, 1).shape(), (Shape{1, 6}));
+      cache.new_self(layer, 1).matrix().setConstant(static_cast<float>(100 * static_cast<int>(layer) + token));
+    }
+  }
+  for (std::size_t layer = 0; layer < 2; ++layer) {
+    ASSERT_EQ(cache.self(layer).shape(), (Shape{40, 6}));
+    for (std::size_t token = 0; token < 40; ++token) {
+      EXPECT_EQ(cache.self(layer).row(token)[5], static_cast<float>(100 * layer + token));
+    }
+  }
+}
+
+TEST(EncoderDecoderCacheTest, WithoutSourcesThereIsNoCrossAttention) {
+  Cache cache(1, 4, 2, 2, 8);
+  step(cache);
+  EXPECT_TRUE(cache.cross_groups().empty());
+}
+
+TEST(EncoderDecoderCacheTest, EachRowLooksAtItsSource) {
+  Cache cache(2, 4, 2, 2, 8);
+  cache.set_sources({0, 5, 7}, {});
+  EXPECT_EQ(cache.cross(1).shape(), (Shape{7, 8}));
+  cache.append(Offsets{0, 1, 4}, {}, true);
+  ASSERT_EQ(cache.cross_groups().size(), 2u);
+  EXPECT_EQ(seen(cache.cross_groups()[0]), (Rows{0, 1, 2, 3, 4}));
+  EXPECT_EQ(seen(cache.cross_groups()[1]), (Rows{5, 6}));
+  EXPECT_EQ(cache.cross_groups()[1].query_begin, 1u);
+  EXPECT_EQ(cache.cross_groups()[1].query_count, 3u);
+}
+
+TEST(EncoderDecoderCacheTest, NeighboursWithOneSourceAreOneGroup) {
+  Cache cache(1, 4, 2, 4, 8);
+  cache.set_sources({0, 5, 7}, {});
+  step(cache);
+  cache.reorder(Offsets{1, 0, 0, 1});
+  step(cache);
+  ASSERT_EQ(cache.cross_groups().size(), 3u);
+  EXPECT_EQ(cache.cross_groups()[1].query_begin, 1u);
+  EXPECT_EQ(cache.cross_groups()[1].query_count, 2u);
+  EXPECT_EQ(seen(cache.cross_groups()[1]), (Rows{0, 1, 2, 3, 4}));
+  EXPECT_EQ(seen(cache.cross_groups()[2]), (Rows{5, 6}));
+}
+
+TEST(EncoderDecoderCacheTest, HiddenSourcePositionsAreLeftOut) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.set_sources({0, 3, 5}, {{0, 2}, {}});
+  step(cache);
+  EXPECT_EQ(seen(cache.cross_groups()[0]), (Rows{0, 2}));
+  EXPECT_TRUE(seen(cache.cross_groups()[1]).empty());
+}
+
+}  // namespace
+}  // namespace bertgen

@@ -1,0 +1,186 @@
+#include "bertgen/nn/layer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "support/checkpoint.hpp"
+#include "support/errors.hpp"
+
+namespace bertgen {
+namespace {
+
+using test::Checkpoint;
+using test::random_tensor;
+using Matrix = TensorView<double>::Matrix;
+
+/// A layer by its definition, on Eigen matrices in double; `visible(query, key)` is the mask.
+class ReferenceLayer {
+ public:
+  ReferenceLayer(const Checkpoint& checkpoint, const TransformerConfig& config)
+      : weights_(checkpoint.weights()), config_(config) {}
+
+  template <typename Visible>
+  Matrix attend(const std::string& name, const Matrix& hidden, const Matrix& states, Visible visible) const {
+    const Matrix q = linear(name + ".self.query", hidden);
+    const Matrix k = linear(name + ".self.key", states);
+    const Matrix v = linear(name + ".self.value", states);
+    Matrix context = Matrix::Zero(q.rows(), q.cols());
+    const auto heads = static_cast<Eigen::Index>(config_.num_attention_heads);
+    const Eigen::Index d = q.cols() / heads;
+    for (Eigen::Index head = 0; head < heads; ++head) {
+      for (Eigen::Index i = 0; i < q.rows(); ++i) {
+        double sum = 0;
+        for (Eigen::Index j = 0; j < k.rows(); ++j) {
+          if (!visible(i, j)) continue;
+          const double weight =
+              std::exp(q.block(i, head * d, 1, d).row(0).dot(k.block(j, head * d, 1, d).row(0)) / std::sqrt(double(d)));
+          sum += weight;
+          context.block(i, head * d, 1, d) += weight * v.block(j, head * d, 1, d);
+        }
+        if (sum != 0) context.block(i, head * d, 1, d) /= sum;
+      }
+    }
+    return norm(name + ".output.LayerNorm", linear(name + ".output.dense", context) + hidden);
+  }
+  Matrix feed_forward(const Matrix& hidden) const {
+    const Matrix wide = linear("intermediate.dense", hidden).unaryExpr([](double x) {
+      return x * 0.5 * (1 + std::erf(x / std::sqrt(2.0)));
+    });
+    return norm("output.LayerNorm", linear("output.dense", wide) + hidden);
+  }
+
+ private:
+  Matrix tensor(const std::string& name) const { return weights_.find(name)->to<double>().view().matrix(); }
+  Matrix linear(const std::string& name, const Matrix& x) const {
+    return (x * tensor(name + ".weight").transpose()).rowwise() + tensor(name + ".bias").row(0);
+  }
+  Matrix norm(const std::string& name, Matrix x) const {
+    for (Eigen::Index i = 0; i < x.rows(); ++i) {
+      x.row(i).array() -= x.row(i).mean();
+      x.row(i) /= std::sqrt(x.row(i).squaredNorm() / static_cast<double>(x.cols()) + config_.layer_norm_eps);
+    }
+    return (x.array().rowwise() * tensor(name + ".weight").row(0).array()).matrix().rowwise() +
+           tensor(name + ".bias").row(0);
+  }
+
+  Weights weights_;
+  TransformerConfig config_;
+};
+
+/// Sums of up to 21 terms below 10 in at most ten operations one after another; the layer norms amplify by at most the
+/// inverse of a deviation above 0.1.
+template <typename T>
+constexpr double tolerance = 10 * 10 * 10 * test::rounding<T>(24);
+
+template <typename T>
+class LayerTest : public testing::Test {
+ protected:
+  explicit LayerTest() { checkpoint_.add_layer("", config_); }
+
+  Layer<T> layer() const {
+    const Weights weights = checkpoint_.weights();
+    return {weights, config_.layer_config({}), config_.add_cross_attention};
+  }
+  static Matrix as_double(const Tensor<T>& tensor) { return tensor.view().matrix().template cast<double>(); }
+  static void expect_close(const Tensor<T>& got, const Matrix& expected) {
+    EXPECT_LE((as_double(got) - expected).cwiseAbs().maxCoeff(), tolerance<T>);
+  }
+
+  TransformerConfig config_ = test::tiny_decoder_config();
+  Checkpoint checkpoint_{7};
+  Workspace workspace_{2};
+};
+using Scalars = testing::Types<float, double>;
+TYPED_TEST_SUITE(LayerTest, Scalars);
+
+TYPED_TEST(LayerTest, InAnEncoderEachGroupFollowsTheDefinition) {
+  Tensor<TypeParam> hidden = random_tensor<TypeParam>({7, 15}, 1);
+  const ReferenceLayer reference(this->checkpoint_, this->config_);
+  const auto same_group = [](Eigen::Index i, Eigen::Index j) { return (i < 4) == (j < 4); };
+  const Matrix x = this->as_double(hidden);
+  const Matrix expected = reference.feed_forward(reference.attend("attention", x, x, same_group));
+  const std::vector<AttentionGroup> groups = {{0, 4, 0, 4, nullptr, nullptr}, {4, 3, 4, 3, nullptr, nullptr}};
+  this->layer().forward(hidden.view(), groups, this->workspace_);
+  this->expect_close(hidden, expected);
+}
+
+TYPED_TEST(LayerTest, InADecoderItIsCausalAndThenLooksAtTheSource) {
+  Tensor<TypeParam> hidden = random_tensor<TypeParam>({5, 15}, 1);
+  const Tensor<TypeParam> states = random_tensor<TypeParam>({4, 15}, 2);
+  const ReferenceLayer reference(this->checkpoint_, this->config_);
+  const Matrix x = this->as_double(hidden);
+  Matrix expected = reference.attend("attention", x, x, [](Eigen::Index i, Eigen::Index j) { return j <= i; });
+  expected = reference.attend("crossattention", expected, this->as_double(states),
+                              [](Eigen::Index, Eigen::Index j) { return j != 2; });
+  expected = reference.feed_forward(expected);
+
+  EncoderDecoderCache<TypeParam> cache(1, 15, 1, 1, 5);
+  cache.set_sources({0, 4}, {{0, 1, 3}});
+  const Layer<TypeParam> layer = this->layer();
+  layer.project_states(states, cache, 0, this->workspace_);
+  cache.append(std::vector<std::size_t>{0, 5}, {}, true);
+  layer.forward(hidden.view(), cache, 0, this->workspace_);
+  this->expect_close(hidden, expected);
+}
+
+TYPED_TEST(LayerTest, StepByStepEqualsOnePass) {
+  const Tensor<TypeParam> states = random_tensor<TypeParam>({4, 15}, 2);
+  const Tensor<TypeParam> x = random_tensor<TypeParam>({6, 15}, 3);
+  const Layer<TypeParam> layer = this->layer();
+  const auto run = [&](std::size_t tokens) {
+    EncoderDecoderCache<TypeParam> cache(1, 15, 1, 1, 6);
+    cache.set_sources({0, 4}, {});
+    layer.project_states(states, cache, 0, this->workspace_);
+    Tensor<TypeParam> hidden = x;
+    for (std::size_t first = 0; first < 6; first += tokens) {
+      cache.append(std::vector<std::size_t>{0, tokens}, {}, true);
+      layer.forward(hidden.view().middle_rows(first, tokens), cache, 0, this->workspace_);
+    }
+    return hidden;
+  };
+  EXPECT_LE(test::largest_difference(run(6), run(1)), tolerance<TypeParam>);
+  EXPECT_LE(test::largest_difference(run(6), run(3)), tolerance<TypeParam>);
+}
+
+TYPED_TEST(LayerTest, WithoutASourceCrossAttentionIsSkipped) {
+  Tensor<TypeParam> hidden = random_tensor<TypeParam>({3, 15}, 1);
+  Tensor<TypeParam> alone = hidden;
+  EncoderDecoderCache<TypeParam> cache(1, 15, 1, 1, 3);
+  cache.append(std::vector<std::size_t>{0, 3}, {}, false);
+  const Layer<TypeParam> layer = this->layer();
+  EXPECT_TRUE(layer.has_cross_attention());
+  layer.forward(hidden.view(), cache, 0, this->workspace_);
+  const std::vector<AttentionGroup> groups = {{0, 3, 0, 3, nullptr, nullptr}};
+  layer.forward(alone.view(), groups, this->workspace_);
+  EXPECT_LE(test::largest_difference(hidden, alone), tolerance<TypeParam>);
+}
+
+TYPED_TEST(LayerTest, NoRowsAreNoError) {
+  Tensor<TypeParam> hidden({0, 15});
+  this->layer().forward(hidden.view(), {}, this->workspace_);
+}
+
+TYPED_TEST(LayerTest, MissingTensorIsNamedWithItsPath) {
+  for (const char* name : {"attention.self.key.weight", "attention.self.value.bias", "attention.output.dense.weight",
+                           "attention.output.LayerNorm.bias", "crossattention.self.query.weight",
+                           "intermediate.dense.bias", "output.dense.weight", "output.LayerNorm.weight"}) {
+    Checkpoint damaged = this->checkpoint_;
+    damaged.tensors().erase(name);
+    const Weights weights = damaged.weights();
+    test::expect_error<CheckpointError>([&] { Layer<TypeParam>(weights, this->config_.layer_config({}), true); },
+                                        {std::string(name) + ": expected a tensor of shape [", "found none"});
+  }
+}
+
+TYPED_TEST(LayerTest, ReadsEveryTensorOfALayer) {
+  const Weights weights = this->checkpoint_.weights();
+  const Layer<TypeParam> layer(weights, this->config_.layer_config({}), true);
+  weights.require_all_used();
+  // Eight square matrices and two of 15 × 21, at least.
+  EXPECT_GE(layer.bytes(), (8 * 15 * 15 + 2 * 15 * 21) * sizeof(TypeParam));
+}
+
+}  // namespace
+}  // namespace bertgen

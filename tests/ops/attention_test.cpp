@@ -1,0 +1,258 @@
+#include "bertgen/ops/attention.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "support/numbers.hpp"
+
+namespace bertgen {
+namespace {
+
+using test::random_tensor;
+using test::rounding;
+using test::roundoff;
+
+template <typename T>
+struct Inputs {
+  Tensor<T> queries, keys, values;
+  std::size_t heads;
+};
+
+template <typename T>
+Inputs<T> random_inputs(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim,
+                        std::uint64_t seed = 1) {
+  return {random_tensor<T>({queries, heads * head_dim}, seed), random_tensor<T>({keys, heads * head_dim}, seed + 1),
+          random_tensor<T>({keys, heads * head_dim}, seed + 2), heads};
+}
+
+template <typename T>
+Tensor<T> attend(const Inputs<T>& inputs, std::span<const AttentionGroup> groups, int threads = 1) {
+  Workspace workspace(threads);
+  Tensor<T> context(inputs.queries.shape(), std::vector<T>(inputs.queries.size(), T(-7)));
+  attention<T>(inputs.queries, inputs.keys, inputs.values, groups, inputs.heads, context, workspace);
+  return context;
+}
+
+template <typename T>
+Tensor<T> attend(const Inputs<T>& inputs, const AttentionGroup& group) {
+  return attend<T>(inputs, std::span(&group, 1));
+}
+
+/// A group of all queries and all keys.
+template <typename T>
+AttentionGroup all_of(const Inputs<T>& inputs) {
+  return {0, inputs.queries.shape().rows(), 0, inputs.keys.shape().rows(), nullptr, nullptr};
+}
+
+/// One number of the result, by the definition and in double.
+template <typename T>
+double reference(const Inputs<T>& inputs, const AttentionGroup& group, std::size_t query, std::size_t column) {
+  const std::size_t head_dim = inputs.queries.shape().cols() / inputs.heads;
+  const std::size_t begin = column / head_dim * head_dim;
+  std::vector<double> scores;
+  for (std::size_t key = 0; key < group.keys_of(query); ++key) {
+    double score = 0;
+    for (std::size_t i = begin; i < begin + head_dim; ++i) {
+      score += double(inputs.queries.view().row(group.query_begin + query)[i]) *
+               double(inputs.keys.view().row(group.key_row(key))[i]);
+    }
+    scores.push_back(score / std::sqrt(double(head_dim)));
+  }
+  softmax<double>(scores);
+  double sum = 0;
+  for (std::size_t key = 0; key < scores.size(); ++key) {
+    sum += scores[key] * double(inputs.values.view().row(group.key_row(key))[column]);
+  }
+  return sum;
+}
+
+/// Of inputs below 1: scores are sums of head_dim terms, divided by √head_dim; an error of a score moves each weight by
+/// twice that part of itself; weights are divided by a sum of `keys` terms, and summed up over the keys again.
+template <typename T>
+double tolerance(std::size_t keys, std::size_t head_dim) {
+  return 2 * std::sqrt(double(head_dim)) * rounding<T>(head_dim + 1) + 2 * rounding<T>(keys) + 12 * roundoff<T>;
+}
+
+template <typename T>
+void expect_definition(const Inputs<T>& inputs, std::span<const AttentionGroup> groups) {
+  const Tensor<T> context = attend<T>(inputs, groups);
+  const std::size_t head_dim = inputs.queries.shape().cols() / inputs.heads;
+  for (const AttentionGroup& group : groups) {
+    for (std::size_t query = 0; query < group.query_count; ++query) {
+      for (std::size_t column = 0; column < inputs.queries.shape().cols(); ++column) {
+        ASSERT_NEAR(context.view().row(group.query_begin + query)[column], reference(inputs, group, query, column),
+                    tolerance<T>(group.key_count, head_dim))
+            << "query " << query << " column " << column << " keys " << group.key_count << " head_dim " << head_dim;
+      }
+    }
+  }
+}
+
+template <typename T>
+class AttentionTest : public testing::Test {};
+using Scalars = testing::Types<float, double>;
+TYPED_TEST_SUITE(AttentionTest, Scalars);
+
+TYPED_TEST(AttentionTest, EqualKeysAverageTheValues) {
+  const Inputs<TypeParam> inputs{Tensor<TypeParam>({1, 2}, {3, -1}), Tensor<TypeParam>({4, 2}),
+                                 Tensor<TypeParam>({4, 2}, {1, 10, 2, 20, 3, 30, 4, 40}), 1};
+  const auto context = attend(inputs, all_of(inputs));
+  EXPECT_NEAR(context[0], 2.5, 8 * roundoff<TypeParam>);
+  EXPECT_NEAR(context[1], 25, 80 * roundoff<TypeParam>);
+}
+
+TYPED_TEST(AttentionTest, ScoresAreDividedByTheRootOfTheHeadSize) {
+  // Head size 4: scores 2·log 3 and 0 become log 3 and 0, weights ¾ and ¼.
+  const auto log3 = static_cast<TypeParam>(std::log(3.0));
+  const Inputs<TypeParam> inputs{Tensor<TypeParam>({1, 4}, {2, 0, 0, 0}),
+                                 Tensor<TypeParam>({2, 4}, {log3, 5, 5, 5, 0, 7, 7, 7}),
+                                 Tensor<TypeParam>({2, 4}, {4, 0, 0, 8, 0, 4, 0, 0}), 1};
+  const auto context = attend(inputs, all_of(inputs));
+  const double expected[] = {3, 1, 0, 6};
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(context[i], expected[i], 64 * roundoff<TypeParam>);
+}
+
+TYPED_TEST(AttentionTest, HeadsDoNotMix) {
+  // The first head prefers the first key, the second head the second.
+  const Inputs<TypeParam> inputs{Tensor<TypeParam>({1, 2}, {100, 100}), Tensor<TypeParam>({2, 2}, {1, -1, -1, 1}),
+                                 Tensor<TypeParam>({2, 2}, {1, 2, 3, 4}), 2};
+  EXPECT_EQ(attend(inputs, all_of(inputs)).values(), (std::vector<TypeParam>{1, 4}));
+}
+
+TYPED_TEST(AttentionTest, FollowsTheDefinitionAtEveryHeadSize) {
+  for (std::size_t head_dim = 1; head_dim <= 70; ++head_dim) {
+    for (std::size_t queries : {1u, 3u, 5u}) {
+      const auto inputs = random_inputs<TypeParam>(queries, 9, 2, head_dim, head_dim);
+      expect_definition<TypeParam>(inputs, std::vector{all_of(inputs)});
+    }
+  }
+}
+
+TYPED_TEST(AttentionTest, FollowsTheDefinitionAtEveryNumberOfKeysAndQueries) {
+  for (std::size_t keys = 1; keys <= 40; ++keys) {
+    for (std::size_t queries : {1u, 2u, 4u, 15u, 16u, 17u, 33u}) {
+      const auto inputs = random_inputs<TypeParam>(queries, keys, 1, 6, 100 * keys + queries);
+      expect_definition<TypeParam>(inputs, std::vector{all_of(inputs)});
+    }
+  }
+}
+
+TYPED_TEST(AttentionTest, KeyIndexSaysWhereTheKeysAre) {
+  const auto inputs = random_inputs<TypeParam>(19, 23, 3, 5);
+  const std::vector<std::int32_t> index = {22, 0, 7, 7, 13};
+  for (std::size_t queries : {1u, 19u}) {
+    // key_begin does not count beside an index.
+    const AttentionGroup group{0, queries, 11, index.size(), index.data(), nullptr};
+    expect_definition<TypeParam>(inputs, std::vector{group});
+  }
+}
+
+TYPED_TEST(AttentionTest, VisibleLimitsTheKeysOfEachQuery) {
+  const auto inputs = random_inputs<TypeParam>(37, 37, 2, 5);
+  std::vector<std::int32_t> causal(37);
+  std::iota(causal.begin(), causal.end(), 1);
+  expect_definition<TypeParam>(inputs, std::vector{AttentionGroup{0, 37, 0, 37, nullptr, causal.data()}});
+  const std::vector<std::int32_t> ragged = {0, 5, 0, 23, 1};
+  std::vector<std::int32_t> reversed(23);
+  std::iota(reversed.rbegin(), reversed.rend(), 3);
+  expect_definition<TypeParam>(inputs, std::vector{AttentionGroup{4, 5, 0, 23, reversed.data(), ragged.data()}});
+}
+
+TYPED_TEST(AttentionTest, UnseenKeysDoNotCountWhateverTheyHold) {
+  auto inputs = random_inputs<TypeParam>(3, 5, 1, 7);
+  const std::vector<std::int32_t> visible = {1, 2, 3};
+  const AttentionGroup group{0, 3, 0, 5, nullptr, visible.data()};
+  const auto before = attend(inputs, group);
+  for (std::size_t i = 3 * 7; i < 5 * 7; ++i) {
+    inputs.keys[i] = TypeParam(1000);
+    inputs.values[i] = std::numeric_limits<TypeParam>::quiet_NaN();
+  }
+  EXPECT_TRUE(test::same_bits(attend(inputs, group), before));
+}
+
+TYPED_TEST(AttentionTest, QueryWithoutKeysGetsZero) {
+  const auto inputs = random_inputs<TypeParam>(20, 3, 2, 5);
+  for (std::size_t queries : {1u, 20u}) {
+    const auto context = attend(inputs, AttentionGroup{0, queries, 0, 0, nullptr, nullptr});
+    EXPECT_EQ(context.view().middle_rows(0, queries).matrix().cwiseAbs().maxCoeff(), 0);
+  }
+  const std::vector<std::int32_t> none(20, 0);
+  const auto context = attend(inputs, AttentionGroup{0, 20, 0, 3, nullptr, none.data()});
+  EXPECT_EQ(context.view().matrix().cwiseAbs().maxCoeff(), 0);
+}
+
+TYPED_TEST(AttentionTest, RowsOutsideTheGroupsStayAsTheyAre) {
+  const auto inputs = random_inputs<TypeParam>(6, 4, 1, 3);
+  const auto context = attend(inputs, AttentionGroup{2, 2, 0, 4, nullptr, nullptr});
+  for (std::size_t row : {0u, 1u, 4u, 5u}) EXPECT_EQ(context.view().row(row)[1], TypeParam(-7));
+  EXPECT_TRUE(attend<TypeParam>(inputs, std::span<const AttentionGroup>()).size() == 18);
+}
+
+TYPED_TEST(AttentionTest, HugeScoresChooseWithoutOverflow) {
+  const TypeParam huge = std::numeric_limits<TypeParam>::max() / 1024;
+  for (std::size_t queries : {1u, 2u}) {
+    Inputs<TypeParam> inputs{Tensor<TypeParam>({queries, 1}, std::vector<TypeParam>(queries, 1)),
+                             Tensor<TypeParam>({3, 1}, {-huge, huge, 0}), Tensor<TypeParam>({3, 1}, {1, 2, 3}), 1};
+    EXPECT_EQ(attend(inputs, all_of(inputs))[0], TypeParam(2));
+  }
+}
+
+TYPED_TEST(AttentionTest, NaNIsNotHidden) {
+  for (std::size_t queries : {1u, 2u}) {
+    auto inputs = random_inputs<TypeParam>(queries, 21, 1, 3);
+    inputs.keys[10] = std::numeric_limits<TypeParam>::quiet_NaN();
+    const auto context = attend(inputs, all_of(inputs));
+    for (TypeParam value : context.values()) EXPECT_TRUE(std::isnan(value));
+  }
+}
+
+TYPED_TEST(AttentionTest, GroupDoesNotDependOnTheOthersOrOnThreads) {
+  const auto inputs = random_inputs<TypeParam>(60, 60, 4, 20);
+  const std::vector<AttentionGroup> groups = {{0, 1, 3, 40, nullptr, nullptr},
+                                              {1, 30, 0, 60, nullptr, nullptr},
+                                              {31, 2, 10, 7, nullptr, nullptr},
+                                              {33, 27, 33, 27, nullptr, nullptr}};
+  const auto together = attend<TypeParam>(inputs, groups);
+  EXPECT_TRUE(test::same_bits(together, attend<TypeParam>(inputs, groups, 3)));
+  for (const AttentionGroup& group : groups) {
+    const auto alone = attend(inputs, group);
+    EXPECT_EQ(alone.view().middle_rows(group.query_begin, group.query_count).matrix(),
+              together.view().middle_rows(group.query_begin, group.query_count).matrix());
+  }
+}
+
+TYPED_TEST(AttentionTest, ColumnsOfAWiderMatrixServeAsInputs) {
+  const auto packed = random_tensor<TypeParam>({8, 30}, 4);  // query | key | value, ten columns each
+  Tensor<TypeParam> wide({8, 25});
+  const AttentionGroup group{0, 8, 0, 8, nullptr, nullptr};
+  Workspace workspace;
+  attention<TypeParam>(packed.view().middle_cols(0, 10), packed.view().middle_cols(10, 10),
+                       packed.view().middle_cols(20, 10), std::span(&group, 1), 2, wide.view().middle_cols(7, 10),
+                       workspace);
+  Inputs<TypeParam> inputs{Tensor<TypeParam>({8, 10}), Tensor<TypeParam>({8, 10}), Tensor<TypeParam>({8, 10}), 2};
+  inputs.queries.view().matrix() = packed.view().middle_cols(0, 10).matrix();
+  inputs.keys.view().matrix() = packed.view().middle_cols(10, 10).matrix();
+  inputs.values.view().matrix() = packed.view().middle_cols(20, 10).matrix();
+  EXPECT_EQ(wide.view().middle_cols(7, 10).matrix(), attend(inputs, group).view().matrix());
+  EXPECT_EQ(wide.view().middle_cols(0, 7).matrix().norm() + wide.view().middle_cols(17, 8).matrix().norm(), 0);
+}
+
+TYPED_TEST(AttentionTest, TakesNoNewScratchOnceWarm) {
+  const auto inputs = random_inputs<TypeParam>(50, 50, 2, 8);
+  const AttentionGroup group = all_of(inputs);
+  Workspace workspace(2);
+  Tensor<TypeParam> context(inputs.queries.shape());
+  const auto run = [&] {
+    attention<TypeParam>(inputs.queries, inputs.keys, inputs.values, std::span(&group, 1), 2, context, workspace);
+    return workspace.capacity();
+  };
+  const std::size_t warm = run();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(run(), warm);
+}
+
+}  // namespace
+}  // namespace bertgen
