@@ -56,6 +56,19 @@ TEST(Bench, GeneratesAsManyTokensAsAsked) {
   expect_could_not_run(run_of("33"), {"max_position_embeddings"});
 }
 
+TEST(Bench, SuppressesTheEndTokenUntilThen) {
+  const TemporaryDirectory directory;
+  const std::string model = copy_of("plain", directory);
+  set_bias(directory, 1, 1e4F);  // the end token, which would win every step
+  // On one thread: two that wait for each other on a busy machine make any time of the two below.
+  const Result result =
+      run({"bench", "--model", model, "--source-length", "5", "--new-tokens", "32", "--threads", "1", "--json"});
+  ASSERT_EQ(result.status, all_answered) << result.err;
+  const Json answer = answers_of(result)[0];
+  // 31 steps after the first; were it not suppressed there would be none.
+  EXPECT_GT(answer.at("seconds").get<double>(), 8 * answer.at("step_seconds").get<double>());
+}
+
 TEST(Bench, SaysWhichInstructionSetRan) {
   for (const char* isa : {"portable", "neon", "sse4", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"}) {
     const Result result =

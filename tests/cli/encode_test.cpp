@@ -66,7 +66,7 @@ TEST(Encode, TakesPoolingOfTheRequestBeforeTheCommandLine) {
   EXPECT_EQ(answers[1].at("embedding"), answers[0].at("last_hidden_state")[0]);
   EXPECT_TRUE(answers[2].contains("embedding"));
   EXPECT_NE(answers[2], answers[1]);
-  for (std::size_t i : {3, 4}) EXPECT_EQ(error_type(answers[i]), "argument");
+  for (std::size_t i : {3u, 4u}) EXPECT_EQ(error_type(answers[i]), "argument");
 }
 
 TEST(Encode, SaysOfEachFaultWhatKindItIs) {

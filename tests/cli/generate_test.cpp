@@ -185,7 +185,7 @@ TEST(Generate, PutsTheGivenDecoderIdsFirst) {
                            {{{"input_ids", {4, 5}}, {"decoder_input_ids", {2, 7, 8}}},
                             {{"input_ids", {4, 5}}, {"decoder_input_ids", {7, 8}}},
                             {{"input_ids", {4, 5}}, {"decoder_input_ids", nullptr}}});
-  for (std::size_t i : {0, 1}) {
+  for (std::size_t i : {0u, 1u}) {
     const Json ids = answers[i].at("sequences")[0].at("ids");
     EXPECT_EQ(Json(ids.begin(), ids.begin() + 3), Json({2, 7, 8})) << "the start token is added where it lacks";
   }

@@ -1,4 +1,6 @@
 // What all commands with requests have in common: lines in, lines out.
+#include <limits>
+
 #include "cli/program.hpp"
 
 namespace bertgen::test {
@@ -44,8 +46,8 @@ TEST(Plain, AnswersAnEmptyLineWithAnEmptyLine) {
   EXPECT_EQ(result.status, all_answered);
   const auto lines = lines_of(result.out);
   ASSERT_EQ(lines.size(), 6u);
-  for (std::size_t empty : {0, 2, 3, 5}) EXPECT_EQ(lines[empty], "");
-  for (std::size_t full : {1, 4}) EXPECT_NE(lines[full], "");
+  for (std::size_t empty : {0u, 2u, 3u, 5u}) EXPECT_EQ(lines[empty], "");
+  for (std::size_t full : {1u, 4u}) EXPECT_NE(lines[full], "");
   EXPECT_EQ(run(tokenize_plain + Arguments{""}).out, "\n");
   EXPECT_EQ(run(tokenize_plain, "").out, "");
 }
@@ -55,6 +57,7 @@ TEST(Plain, TakesTheLastLineWithoutAnEndAndCarriageReturns) {
   EXPECT_EQ(run(tokenize_plain, "one\ntwo").out, expected);
   EXPECT_EQ(run(tokenize_plain, "one\r\ntwo\r\n").out, expected);
   EXPECT_EQ(run(tokenize_plain, "one\r\ntwo\r").out, expected);
+  EXPECT_EQ(run({"detokenize", "--model", shipped()}, "8\r\n8\r\n").status, all_answered) << "no part of the ids";
 }
 
 TEST(Plain, TakesArgumentsThatLookLikeSomethingElse) {
@@ -94,6 +97,16 @@ TEST(Plain, ReadsAnyBytesAndWritesUtf8) {
   EXPECT_EQ(texts.status, all_answered) << texts.err;
   EXPECT_TRUE(is_utf8(texts.out));
   EXPECT_EQ(lines_of(texts.out).size(), 5u);
+}
+
+TEST(Plain, WritesLineBreaksInAnswersAsBackslashN) {
+  const TemporaryDirectory directory;
+  std::filesystem::copy(shipped() + "/spiece.model", directory.path());
+  directory.write("tokenizer_config.json", R"({"tokenizer_class":"BertGenerationTokenizer","sep_token":"one\ntwo"})");
+  const Json ids = ask("tokenize", directory.path(), {{{"text", "one\ntwo"}}})[0].at("ids");
+  ASSERT_EQ(ids.size(), 1u);
+  EXPECT_EQ(run({"detokenize", "--model", directory.path(), ids[0].dump()}).out, "one\\ntwo\n");
+  EXPECT_EQ(ask("detokenize", directory.path(), {{{"ids", ids}}})[0].at("text"), "one\ntwo");
 }
 
 // JSON lines
@@ -175,14 +188,23 @@ TEST(JsonLines, AnswersEveryLineThatIsNoRequestWithAnError) {
   }
 }
 
+TEST(JsonLines, WritesBytesThatAreNoUtf8AsReplacementCharacters) {
+  const TemporaryDirectory directory;
+  const auto model = directory.path() / "bytes \xff";
+  std::filesystem::copy(fixture("plain"), model);
+  const Json answer = ask("generate", model, {{{"text", "no tokenizer, says the message"}}}, {}, some_failed)[0];
+  EXPECT_EQ(error_type(answer), "tokenizer");
+  EXPECT_NE(answer["error"]["message"].get<std::string>().find("bytes \ufffd"), std::string::npos) << answer;
+}
+
 TEST(JsonLines, RefusesMoreThan64LevelsOfNesting) {
   const Result result = run(tokenize_jsonl, nested(64) + "\n" + nested(65) + "\n" + nested(200'000) + "\n" +
                                                 std::string(200'000, '[') + "\n" + nested(2) + "\n");
   EXPECT_EQ(result.status, some_failed);
   const auto answers = answers_of(result);
   ASSERT_EQ(answers.size(), 5u);
-  for (std::size_t good : {0, 4}) EXPECT_EQ(error_type(answers[good]), "") << answers[good];
-  for (std::size_t deep : {1, 2, 3}) {
+  for (std::size_t good : {0u, 4u}) EXPECT_EQ(error_type(answers[good]), "") << answers[good];
+  for (std::size_t deep : {1u, 2u, 3u}) {
     EXPECT_EQ(error_type(answers[deep]), "json");
     EXPECT_TRUE(answers[deep].at("id").is_null());
   }
@@ -225,8 +247,8 @@ TEST(JsonLines, RefusesLinesOfMoreThan64Megabytes) {
   const auto answers = answers_of(result);
   ASSERT_EQ(answers.size(), 6u);
   EXPECT_EQ(answers[0].at("id"), "long") << "a line of 64 MB is answered";
-  for (std::size_t i : {1, 3, 4}) EXPECT_EQ(answers[i].at("id"), "good");
-  for (std::size_t i : {2, 5}) {
+  for (std::size_t i : {1u, 3u, 4u}) EXPECT_EQ(answers[i].at("id"), "good");
+  for (std::size_t i : {2u, 5u}) {
     EXPECT_EQ(error_type(answers[i]), "argument");
     EXPECT_TRUE(answers[i].at("id").is_null());
   }
@@ -337,6 +359,17 @@ TEST(Streams, ThatAreFullOrClosedEndTheRunWithStatus1) {
   const Result result = program.finish(many);
   EXPECT_EQ(result.status, could_not_run);
   EXPECT_NE(result.err.find("standard output"), std::string::npos) << result.err;
+}
+
+TEST(Streams, ThatAreClosedAreNotTakenForFiles) {
+  const TemporaryDirectory directory;
+  const std::string output = directory.path() / "out";
+  const Arguments detokenize = {"detokenize", "--model", shipped(), "--output", output};
+  // The file that is opened next would be standard error, and its message an answer.
+  EXPECT_EQ(run(detokenize, "8\nx\n8\n", {.closed = STDERR_FILENO}).status, some_failed);
+  EXPECT_EQ(content_of(output), run({"detokenize", "--model", shipped()}, "8\n\n8\n").out);
+  expect_could_not_run(run(tokenize_plain, "", {.closed = STDIN_FILENO}), {"standard input"});
+  expect_could_not_run(run(tokenize_plain, "one\n", {.closed = STDOUT_FILENO}), {"standard output"});
 }
 
 TEST(Progress, IsShownOnATerminalForMoreThanOneBatch) {

@@ -7,11 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <initializer_list>
@@ -35,10 +38,11 @@ enum Status : int { all_answered = 0, could_not_run = 1, wrong_usage = 2, some_f
 
 /// What a process finds around it, besides its arguments.
 struct Surroundings {
-  std::string program = BERTGEN_PROGRAM;
+  std::string program = BERTGEN_PROGRAM;                              ///< the executable
   std::vector<std::pair<std::string, std::string>> environment = {};  ///< added to the test's own
   std::string output = {};  ///< a file that standard output goes to, instead of a pipe
   bool terminal = false;    ///< standard error is a terminal
+  int closed = -1;          ///< a standard stream that is closed
 };
 
 /// How a process ended, and everything it wrote.
@@ -134,6 +138,7 @@ class Program {
     ::dup2(in, STDIN_FILENO);
     ::dup2(out, STDOUT_FILENO);
     ::dup2(err, STDERR_FILENO);
+    if (surroundings.closed >= 0) ::close(surroundings.closed);
     std::vector<char*> argv = {const_cast<char*>("bertgen")};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
@@ -225,6 +230,17 @@ inline std::string copy_of(const std::string& name, const TemporaryDirectory& di
 inline std::string content_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Changes the output bias of one token in a copy of an encoder-decoder's checkpoint in float.
+inline void set_bias(const TemporaryDirectory& directory, std::size_t token, float value) {
+  std::string file = content_of(directory.path() / "model.safetensors");
+  std::uint64_t header_size = 0;
+  std::memcpy(&header_size, file.data(), sizeof header_size);
+  const Json bias = Json::parse(file.substr(sizeof header_size, header_size)).at("decoder.lm_head.bias");
+  const auto begin = sizeof header_size + header_size + bias.at("data_offsets")[0].get<std::size_t>();
+  std::memcpy(file.data() + begin + token * sizeof value, &value, sizeof value);
+  directory.write("model.safetensors", file);
 }
 
 /// Runs a command with --jsonl on a checkpoint; the answers must be as many as the requests.

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "cli/program.hpp"
 #include "support/fixture.hpp"
@@ -75,15 +76,7 @@ TEST(Score, IgnoresLabelsOfMinus100) {
 TEST(Score, WritesMinusInfinityAsAFiniteNumber) {
   const TemporaryDirectory directory;
   const std::string model = copy_of("plain", directory);
-  std::string file = content_of(directory.path() / "model.safetensors");
-  std::uint64_t header_size = 0;
-  std::memcpy(&header_size, file.data(), sizeof header_size);
-  const Json bias = Json::parse(file.substr(sizeof header_size, header_size)).at("decoder.lm_head.bias");
-  const float value = -std::numeric_limits<float>::infinity();
-  const std::size_t place =
-      sizeof header_size + header_size + bias.at("data_offsets")[0].get<std::size_t>() + 7 * sizeof value;
-  std::memcpy(file.data() + place, &value, sizeof value);
-  directory.write("model.safetensors", file);
+  set_bias(directory, 7, -std::numeric_limits<float>::infinity());
   const auto answers = ask("score", model, {{{"input_ids", {4, 5}}, {"labels", {7}}}});
   EXPECT_EQ(answers[0].at("token_logprobs"), Json({-1e30}));
   EXPECT_EQ(answers[0].at("logprob"), -1e30);
@@ -127,8 +120,8 @@ TEST(Score, SaysOfEachFaultWhatKindItIs) {
 
 TEST(Score, AnswersTheSameInAnyBatchOnAnyNumberOfThreads) {
   std::vector<Json> requests;
-  for (int i = 0; i < 20; ++i)
-    requests.push_back({{"input_ids", {4, i, 6}}, {"labels", std::vector<int>(1 + i % 7, i)}});
+  for (std::size_t i = 0; i < 20; ++i)
+    requests.push_back({{"input_ids", {4, i, 6}}, {"labels", std::vector<std::size_t>(1 + i % 7, i)}});
   const auto expected = ask("score", fixture("plain"), requests);
   for (const char* batch_size : {"1", "3"}) {
     EXPECT_EQ(ask("score", fixture("plain"), requests, {"--batch-size", batch_size, "--threads", "2"}), expected);

@@ -75,7 +75,7 @@ TEST(Tokenize, TruncatesPadsAndPairs) {
   EXPECT_EQ(answers[4].at("ids").back(), 0);
   EXPECT_EQ(answers[4].at("attention_mask")[ids.size() - 1], 1);
   EXPECT_EQ(answers[4].at("attention_mask")[ids.size()], 0);
-  for (std::size_t same : {3, 5, 7}) EXPECT_EQ(answers[same], answers[0]) << same;
+  for (std::size_t same : {3u, 5u, 7u}) EXPECT_EQ(answers[same], answers[0]) << same;
   std::vector<int> twice = ids;
   twice.insert(twice.end(), ids.begin(), ids.end());
   EXPECT_EQ(answers[6].at("ids"), twice);
@@ -147,7 +147,7 @@ TEST(Detokenize, RefusesWhatIsNoListOfIds) {
                             {{"ids", {1'000'000}}},
                             {{"ids", {4}}, {"skip_special_tokens", 1}}},
                            {}, some_failed);
-  for (std::size_t i : {0, 1, 2, 3, 5}) EXPECT_EQ(error_type(answers[i]), "argument");
+  for (std::size_t i : {0u, 1u, 2u, 3u, 5u}) EXPECT_EQ(error_type(answers[i]), "argument");
   EXPECT_EQ(error_type(answers[4]), "tokenizer");
   const Result plain = run({"detokenize", "--model", shipped()}, "4,5\n+4\n-4\n4.0\n99999999999\n0x4\n 4\t5 \n");
   EXPECT_EQ(plain.status, some_failed);

@@ -89,6 +89,18 @@ TEST(WorkspaceTest, StaysAsItIsOnceWarm) {
   }
 }
 
+TEST(WorkspaceTest, NextComputationFindsAllMemoryInOnePiece) {
+  Workspace workspace;
+  {
+    Workspace::Scope scope(workspace);
+    for (std::size_t size : {70000u, 300000u, 100000u}) scope.take<char>({size});
+  }
+  const std::size_t capacity = workspace.capacity();
+  Workspace::Scope scope(workspace);
+  scope.take<char>({capacity});
+  EXPECT_EQ(workspace.capacity(), capacity);
+}
+
 TEST(WorkspaceTest, GrowsWithinALiveScopeOnlyOnce) {
   Workspace workspace;
   Workspace::Scope outer(workspace);  // as a search holds one over all its steps

@@ -223,15 +223,38 @@ TEST(BeamItemTest, EarlyStoppingTakesTheFirstHypotheses) {
   EXPECT_EQ(patient[0].ids.size(), 12u);
 }
 
-TEST(BeamItemTest, StopsWhenNoHypothesisCanImprove) {
-  int calls = 0;
-  const Scores scores = [&calls](const TokenIds&) {
-    ++calls;
-    return std::vector<double>{-3, -0.1, -4, -5};
+/// How often one beam asks for scores that are the same after every prefix.
+int steps_of_one_beam(const std::vector<double>& scores, double penalty, EarlyStopping stopping,
+                      std::size_t max_length) {
+  int steps = 0;
+  const Scores counted = [&](const TokenIds&) {
+    ++steps;
+    return scores;
   };
-  const auto result = run_item(scores, {1, 1, 0, EarlyStopping::no}, {1}, {2}, 50);
+  EXPECT_EQ(run_item(counted, {1, 1, penalty, stopping}, {1}, {2}, max_length)[0].ids, (TokenIds{2, 1}));
+  return steps;
+}
+
+TEST(BeamItemTest, StopsWhenNoHypothesisCanImprove) {
+  // Sums only fall: -3 does not become better than -0.1, and a tie is not better either.
+  EXPECT_EQ(steps_of_one_beam({-3, -0.1, -4}, 0, EarlyStopping::no, 50), 1);
+  EXPECT_EQ(steps_of_one_beam({-3, -1, -1}, 0, EarlyStopping::no, 50), 1);
+}
+
+TEST(BeamItemTest, NeverReckonsWithTheLongestLengthAfterThePrompt) {
+  // -4.2 over the four tokens that may still come is -1.05, over three -1.4, over five -0.84.
+  EXPECT_EQ(steps_of_one_beam({-4.2, -1, -9}, 1, EarlyStopping::never, 5), 1);
+  EXPECT_GT(steps_of_one_beam({-4.2, -1, -9}, 1, EarlyStopping::never, 6), 1);
+  EXPECT_EQ(steps_of_one_beam({-4.2, -1, -9}, 1, EarlyStopping::no, 6), 1);
+}
+
+TEST(BeamItemTest, NeverReckonsWithThePresentLengthWhereShorterIsBetter) {
+  // After two tokens -2 · 2^0.1 beats -2.2 · 2^0.1; at the longest length it would not.
+  const Scores scores = table(
+      {-9, -9, -9, -9}, {{{2}, {-1, -1.2, -9, -1.5}}, {{2, 0}, {-1, -1.2, -9, -9}}, {{2, 0, 0}, {-9, -0.01, -9, -9}}});
+  const auto result = run_item(scores, {2, 2, -0.1, EarlyStopping::never}, {1}, {2}, 61);
   EXPECT_EQ(result[0].ids, (TokenIds{2, 1}));
-  EXPECT_EQ(calls, 1);  // after the first end, sums only fall
+  EXPECT_EQ(result[1].ids, (TokenIds{2, 0, 0, 1}));
 }
 
 TEST(BeamItemTest, OlderHypothesisWinsATie) {

@@ -283,6 +283,10 @@ TEST_F(CheckpointTest, EncoderAloneLoadsFromABareFileOrALanguageModels) {
   write(language_model);
   const auto encoder = BertGenerationEncoder::from_pretrained(directory_.path());
   EXPECT_TRUE(test::same_bits(encoder.forward(ids, {}, workspace), expected));
+  language_model.add("bert.encoder.scale", {1});
+  write(language_model);
+  test::expect_error<CheckpointError>([this] { BertGenerationEncoder::from_pretrained(directory_.path()); },
+                                      {"got 1 others: bert.encoder.scale [1]"});
 }
 
 TEST_F(CheckpointTest, DecoderAloneLoads) {

@@ -327,6 +327,7 @@ TEST(EncoderDecoderConfigTest, EncoderMustNotBeADecoder) {
 
 TEST(EncoderDecoderConfigTest, CrossAttentionHiddenSizeMustBeTheEncoders) {
   Json object = pair();
+  object["decoder"]["hidden_size"] = 512;
   object["decoder"]["cross_attention_hidden_size"] = 1024;
   parse_pair(object);
   object["decoder"]["cross_attention_hidden_size"] = 512;

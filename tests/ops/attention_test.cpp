@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "kernels/kernels.hpp"
 #include "support/numbers.hpp"
 
 namespace bertgen {
@@ -141,6 +143,13 @@ TYPED_TEST(AttentionTest, FollowsTheDefinitionAtEveryNumberOfKeysAndQueries) {
   }
 }
 
+TYPED_TEST(AttentionTest, GroupsHaveTheirOwnRangeOfKeys) {
+  const auto inputs = random_inputs<TypeParam>(9, 23, 3, 5);
+  const std::vector<AttentionGroup> groups = {
+      {0, 1, 4, 7, nullptr, nullptr}, {1, 5, 11, 12, nullptr, nullptr}, {6, 3, 0, 23, nullptr, nullptr}};
+  expect_definition<TypeParam>(inputs, groups);
+}
+
 TYPED_TEST(AttentionTest, KeyIndexSaysWhereTheKeysAre) {
   const auto inputs = random_inputs<TypeParam>(19, 23, 3, 5);
   const std::vector<std::int32_t> index = {22, 0, 7, 7, 13};
@@ -252,6 +261,25 @@ TYPED_TEST(AttentionTest, TakesNoNewScratchOnceWarm) {
   };
   const std::size_t warm = run();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(run(), warm);
+}
+
+TEST(AttentionKernelTest, WritesNoFurtherThanItsScratch) {
+  constexpr float guard = 12345.0f;
+  for (std::size_t head_dim : {1u, 5u, 64u}) {
+    for (std::size_t queries : {1u, 2u, 17u}) {
+      for (std::size_t keys : {1u, 15u, 16u, 17u, 40u}) {
+        const auto inputs = random_inputs<float>(queries, keys, 1, head_dim);
+        const std::size_t size = kernels::attend_scratch(queries, keys, head_dim);
+        std::vector<float> scratch(size + 2 * head_dim * keys + 1024, guard);
+        Tensor<float> context(inputs.queries.shape());
+        kernels::attend(all_of(inputs), {inputs.queries.data(), head_dim}, {inputs.keys.data(), head_dim},
+                        {inputs.values.data(), head_dim}, head_dim, 1.0f, context.data(), head_dim, scratch.data());
+        EXPECT_EQ(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(size), scratch.end(), guard),
+                  static_cast<std::ptrdiff_t>(scratch.size() - size))
+            << head_dim << " " << queries << " " << keys;
+      }
+    }
+  }
 }
 
 }  // namespace
