@@ -2,11 +2,12 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <dnnl.hpp>
+#include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "bertgen/core/isa.hpp"
 #include "matmul_backends.hpp"
@@ -63,9 +64,6 @@ class OneDnnMatmul final : public MatmulKernel<float> {
   }
   OneDnnMatmul(const OneDnnMatmul&) = delete;
   OneDnnMatmul& operator=(const OneDnnMatmul&) = delete;
-  ~OneDnnMatmul() override {
-    for (auto& primitive : primitives_) delete primitive.load();
-  }
 
   void multiply(const float* x, std::size_t rows, float* y, Workspace& workspace) const override {
     ThreadCount count(workspace.threads());
@@ -73,7 +71,7 @@ class OneDnnMatmul final : public MatmulKernel<float> {
     const auto out = static_cast<std::size_t>(out_);
     for (std::size_t first = 0; first < rows; first += row_tile) {
       const std::size_t tile = std::min(row_tile, rows - first);
-      execute(tile, x + first * in, y + first * out);
+      execute(product(tile, workspace.threads()), tile, x + first * in, y + first * out, workspace);
     }
     stream().wait();
   }
@@ -94,33 +92,49 @@ class OneDnnMatmul final : public MatmulKernel<float> {
   }
   Descriptor description(std::size_t rows, const dnnl::memory::desc& weight) const {
     const dnnl::memory::desc bias({1, out_}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab);
-    return {dnnl::matmul::desc(rows_of(rows, in_), weight, bias, rows_of(rows, out_)), engine()};
+    // Left to itself, oneDNN takes scratch from the thread that creates a primitive, which another may be running.
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return {dnnl::matmul::desc(rows_of(rows, in_), weight, bias, rows_of(rows, out_)), attributes, engine()};
   }
 
-  const dnnl::matmul& primitive(std::size_t rows) const {
-    auto& slot = primitives_[rows - 1];
-    if (const dnnl::matmul* ready = slot.load(std::memory_order_acquire)) return *ready;
-    const std::lock_guard<std::mutex> lock(creation_);
-    if (slot.load(std::memory_order_relaxed) == nullptr) {
-      slot.store(new dnnl::matmul(description(rows, packed_.get_desc())), std::memory_order_release);
+  /// A product of a fixed number of rows on a fixed number of threads: oneDNN divides the work when it is created.
+  struct Product {
+    dnnl::matmul primitive;
+    dnnl::memory::desc scratchpad;
+  };
+
+  const Product& product(std::size_t rows, int threads) const {
+    const std::pair key(rows, threads);
+    {
+      const std::shared_lock<std::shared_mutex> lock(creation_);
+      if (const auto found = products_.find(key); found != products_.end()) return found->second;
     }
-    return *slot.load(std::memory_order_relaxed);
+    const Descriptor descriptor = description(rows, packed_.get_desc());
+    Product created{dnnl::matmul(descriptor), descriptor.scratchpad_desc()};
+    const std::unique_lock<std::shared_mutex> lock(creation_);
+    return products_.try_emplace(key, std::move(created)).first->second;
   }
 
-  void execute(std::size_t rows, const float* x, float* y) const {
+  void execute(const Product& product, std::size_t rows, const float* x, float* y, Workspace& workspace) const {
+    Workspace::Scope scope(workspace);
+    const auto scratch = scope.take<std::byte>({product.scratchpad.get_size()});
     dnnl::memory source(rows_of(rows, in_), engine(), const_cast<float*>(x));
     dnnl::memory destination(rows_of(rows, out_), engine(), y);
-    primitive(rows).execute(
-        stream(),
-        {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, packed_}, {DNNL_ARG_BIAS, bias_}, {DNNL_ARG_DST, destination}});
+    dnnl::memory scratchpad(product.scratchpad, engine(), scratch.data());
+    product.primitive.execute(stream(), {{DNNL_ARG_SRC, source},
+                                         {DNNL_ARG_WEIGHTS, packed_},
+                                         {DNNL_ARG_BIAS, bias_},
+                                         {DNNL_ARG_DST, destination},
+                                         {DNNL_ARG_SCRATCHPAD, scratchpad}});
   }
 
   dnnl::memory::dim in_;
   dnnl::memory::dim out_;
   dnnl::memory packed_;  // [in, out] in oneDNN's blocked layout, which is the same for every row count
   dnnl::memory bias_;    // [1, out]
-  mutable std::mutex creation_;
-  mutable std::array<std::atomic<const dnnl::matmul*>, row_tile> primitives_{};  // by row count − 1
+  mutable std::shared_mutex creation_;
+  mutable std::map<std::pair<std::size_t, int>, Product> products_;  // by rows and threads; grows, never shrinks
 };
 
 }  // namespace
