@@ -202,12 +202,25 @@ TYPED_TEST(GenerateTest, RefusesLengthsBeyondThePositions) {
 
 TYPED_TEST(GenerateTest, RefusesIdsOutsideTheVocabulary) {
   for (TokenId id : {19, -1}) {
-    const std::string got = "token id: expected 0 to 18, got " + std::to_string(id);
-    this->template expect_refused<ArgumentError>({{{3, id}}, {}, {}}, {got});
-    this->template expect_refused<ArgumentError>({{{3}}, {}, {{4, id}}}, {got});
+    const std::string got = "expected ids of 0 to 18, got " + std::to_string(id);
+    this->template expect_refused<ArgumentError>({{{4}, {3, id}}, {}, {}}, {"input_ids, row 1: " + got});
+    this->template expect_refused<ArgumentError>({{{3}}, {}, {{4, id}}}, {"decoder_input_ids, row 0: " + got});
   }
   this->config_.decoder_start_token_id = 19;
-  this->template expect_refused<ArgumentError>({{{3}}, {}, {}}, {"token id: expected 0 to 18, got 19"});
+  this->template expect_refused<ArgumentError>({{{3}}, {}, {}}, {"expected ids of 0 to 18, got 19"});
+}
+
+TYPED_TEST(GenerateTest, RefusesOptionsThatNeedIdsOutsideTheVocabulary) {
+  const GenerationConfig plain = this->config_;
+  const auto expect_named = [&](const char* option, auto set) {
+    this->config_ = plain;
+    set(this->config_);
+    this->template expect_refused<ArgumentError>({{{3}}, {}, {}}, {option, "expected ids of 0 to 18, got 19"});
+  };
+  expect_named("forced_bos_token_id", [](GenerationConfig& config) { config.forced_bos_token_id = 19; });
+  expect_named("forced_eos_token_id", [](GenerationConfig& config) { config.forced_eos_token_id = {1, 19}; });
+  expect_named("bad_words_ids", [](GenerationConfig& config) { config.bad_words_ids = {{1}, {2, 19}}; });
+  expect_named("sequence_bias", [](GenerationConfig& config) { config.sequence_bias = {{{19}, 1.0}}; });
 }
 
 TYPED_TEST(GenerateTest, RefusesMasksThatDoNotFit) {

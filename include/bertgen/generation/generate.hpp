@@ -38,14 +38,36 @@ inline std::vector<TokenIds> prompts(const GenerateInputs& inputs, TokenId start
   return prompts;
 }
 
-/// Refuses a source that is empty or longer than the position table.
-inline void check_sources(const std::vector<TokenIds>& input_ids, std::size_t positions) {
-  for (std::size_t s = 0; s < input_ids.size(); ++s) {
-    if (!input_ids[s].empty() && input_ids[s].size() <= positions) continue;
-    throw ArgumentError("input_ids: expected 1 to " + std::to_string(positions) +
-                        " ids (the encoder's max_position_embeddings) in row " + std::to_string(s) + ", got " +
-                        std::to_string(input_ids[s].size()));
+/// Throws ArgumentError unless every id is in the vocabulary. `where` is the field, "input_ids, row 3".
+inline void check_ids(const std::string& where, const TokenIds& ids, std::size_t vocab) {
+  for (TokenId id : ids) {
+    if (id >= 0 && static_cast<std::size_t>(id) < vocab) continue;
+    throw ArgumentError(where + ": expected ids of 0 to " + std::to_string(vocab - 1) + ", got " + std::to_string(id));
   }
+}
+
+/// Refuses a source that is empty or longer than the position table, or has an id that is in no vocabulary.
+inline void check_sources(const std::vector<TokenIds>& input_ids, const TransformerConfig& encoder) {
+  for (std::size_t s = 0; s < input_ids.size(); ++s) {
+    if (input_ids[s].empty() || input_ids[s].size() > encoder.max_position_embeddings) {
+      throw ArgumentError("input_ids: expected 1 to " + std::to_string(encoder.max_position_embeddings) +
+                          " ids (the encoder's max_position_embeddings) in row " + std::to_string(s) + ", got " +
+                          std::to_string(input_ids[s].size()));
+    }
+    check_ids("input_ids, row " + std::to_string(s), input_ids[s], encoder.vocab_size);
+  }
+}
+
+/// Refuses ids that options force or look for and that are in no vocabulary, as transformers does; suppressing such an
+/// id, or never ending by it, changes nothing.
+inline void check_option_ids(const GenerationConfig& config, std::size_t vocab) {
+  if (config.forced_bos_token_id) check_ids("forced_bos_token_id", {*config.forced_bos_token_id}, vocab);
+  if (config.forced_eos_token_id) check_ids("forced_eos_token_id", *config.forced_eos_token_id, vocab);
+  for (const TokenIds& word : config.bad_words_ids.value_or(std::vector<TokenIds>{})) {
+    check_ids("bad_words_ids", word, vocab);
+  }
+  if (!config.sequence_bias) return;
+  for (const auto& [sequence, bias] : *config.sequence_bias) check_ids("sequence_bias", sequence, vocab);
 }
 
 /// The length at which a row ends. The last id is never read back, so it needs no position.
@@ -78,15 +100,17 @@ GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const Generate
       config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
   if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
   if (inputs.input_ids.empty()) return {};
-  detail::check_sources(inputs.input_ids, model.config().encoder.max_position_embeddings);
+  const TransformerConfig& decoder = model.config().decoder;
+  detail::check_sources(inputs.input_ids, model.config().encoder);
+  detail::check_option_ids(config, decoder.vocab_size);
   const TokenIds eos = config.eos_token_id.value_or(TokenIds{});
 
   std::vector<TokenIds> prompts = detail::prompts(inputs, *start);
   std::vector<GenerationItem> items;
   std::size_t longest = 0;
   for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
-    const std::size_t limit =
-        detail::row_limit(config, prompts[s].size(), model.config().decoder.max_position_embeddings);
+    detail::check_ids("decoder_input_ids, row " + std::to_string(s), prompts[s], decoder.vocab_size);
+    const std::size_t limit = detail::row_limit(config, prompts[s].size(), decoder.max_position_embeddings);
     longest = std::max(longest, limit);
     items.push_back({inputs.input_ids[s], std::move(prompts[s]), limit});
   }
