@@ -10,6 +10,7 @@ Every draw is seeded: two runs write the same bytes. Needs transformers 5 and to
 import argparse
 import collections
 import copy
+import io
 import itertools
 import json
 import pathlib
@@ -20,17 +21,26 @@ import warnings
 import torch
 import transformers
 from safetensors.torch import load_file, save
-from transformers import (BertGenerationConfig, BertGenerationDecoder, BertGenerationEncoder,
-                          EncoderDecoderConfig, EncoderDecoderModel)
+from transformers import (BertConfig, BertForMaskedLM, BertGenerationConfig, BertGenerationDecoder,
+                          BertGenerationEncoder, BertLMHeadModel, BertModel, EncoderDecoderConfig,
+                          EncoderDecoderModel, RobertaConfig, RobertaForCausalLM, RobertaModel)
 
 SEED = 20
 GOOGLE = dict(pad=0, bos=2, eos=1, start=2)  # the ids of the published BertGeneration models
 
 
 def half(hidden, layers, heads, intermediate, vocab, act="gelu", positions=32, **more):
-    """The sizes of one half, under the names its sub-config uses."""
+    """The sizes of one half, under the names its sub-config uses, and its family if it is another one."""
     return dict(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocab,
                 intermediate_size=intermediate, hidden_act=act, max_position_embeddings=positions, **more)
+
+
+def bert(*sizes, **more):
+    return half(*sizes, family="bert", **{"type_vocab_size": 2, **more})
+
+
+def roberta(*sizes, **more):
+    return half(*sizes, family="roberta", **{"type_vocab_size": 1, "layer_norm_eps": 1e-5, **more})
 
 
 def case(enc, dec=None, ids=None, generation=None, top=None, mask="right", files="", dtype="float32"):
@@ -46,6 +56,8 @@ def case(enc, dec=None, ids=None, generation=None, top=None, mask="right", files
 
 EPS5, UNTIED = dict(layer_norm_eps=1e-5), dict(tie_word_embeddings=False)
 SHARED = dict(tie_encoder_decoder=True)
+CLS_SEP = dict(pad=0, bos=None, start=2, eos=3)
+ROBERTA = dict(pad=1, bos=0, start=0, eos=2)
 SUMMARY = dict(max_length=14, min_length=4, num_beams=4, length_penalty=2.0, no_repeat_ngram_size=3,
                early_stopping=True)
 BEAMS = dict(num_beams=3, length_penalty=0.6, early_stopping="never", max_length=11)
@@ -90,6 +102,33 @@ CASES = {
                    files="v4-config shared no-generation-config"),
     "shared-aliases": case(half(20, 2, 2, 48, 59, "relu"), top=SHARED, files="shared aliases"),
     "shared-both": case(half(16, 1, 2, 32, 44), top=SHARED, mask="left", files="v4-config v4-names tied"),
+    # The nine pairs of families, each in every layout of files. bert2bert starts with CLS and ends with SEP.
+    "pair-generation-generation": case(half(16, 1, 2, 24, 40), half(16, 1, 2, 24, 44), mask="left",
+                                       files="layouts"),
+    "pair-generation-bert": case(half(16, 1, 2, 24, 40), bert(16, 1, 2, 24, 44, "relu"), CLS_SEP,
+                                 files="layouts"),
+    "pair-generation-roberta": case(half(12, 1, 2, 24, 40), roberta(16, 1, 4, 24, 44, "relu", 34), ROBERTA,
+                                    mask="holes", files="layouts"),
+    "pair-bert-generation": case(bert(16, 1, 2, 24, 40, "gelu_new"), half(16, 1, 4, 24, 44), CLS_SEP,
+                                 mask="left", files="layouts"),
+    "pair-bert-bert": case(bert(16, 2, 4, 24, 44), bert(16, 1, 2, 24, 40), CLS_SEP, dict(num_beams=2),
+                           mask="holes", files="layouts"),
+    "pair-bert-roberta": case(bert(20, 1, 2, 24, 40), roberta(16, 1, 2, 24, 44, "gelu", 40), ROBERTA,
+                              files="layouts"),
+    "pair-roberta-generation": case(roberta(16, 1, 2, 24, 40, "gelu", 34), half(16, 1, 2, 24, 44), ROBERTA,
+                                    files="layouts"),
+    "pair-roberta-bert": case(roberta(16, 1, 2, 24, 40, "relu", 36, type_vocab_size=2),
+                              bert(12, 1, 2, 24, 44, type_vocab_size=3, **UNTIED), dict(CLS_SEP, pad=4),
+                              mask="left", files="layouts"),
+    "pair-roberta-roberta": case(roberta(16, 1, 2, 24, 44, "silu", 34), roberta(16, 1, 2, 24, 40, "relu", 34),
+                                 ROBERTA, mask="left", files="layouts"),
+    "bert-shared": case(bert(20, 2, 4, 32, 64), ids=CLS_SEP, top=SHARED, files="v4-config shared"),
+    "roberta-shared": case(roberta(20, 2, 4, 32, 64, "gelu", 34), ids=ROBERTA, top=SHARED,
+                           files="v4-config shared aliases"),
+    "bert-v4": case(bert(16, 2, 2, 32, 46), bert(20, 1, 2, 32, 46, "gelu_new", 40), CLS_SEP, top=SUMMARY,
+                    files="v4-config v4-names no-generation-config"),
+    "roberta-v4": case(roberta(16, 1, 2, 32, 46, "gelu", 34), roberta(16, 2, 2, 32, 52, "gelu", 40, **UNTIED),
+                       ROBERTA, top=SUMMARY, files="v4-config v4-names no-generation-config"),
 }
 STANDALONE = {  # class, sizes and flags, mask of the forward pass, type of the file
     "encoder-only": (BertGenerationEncoder, half(32, 1, 4, 64, 60), "right", "float32"),
@@ -98,7 +137,14 @@ STANDALONE = {  # class, sizes and flags, mask of the forward pass, type of the 
     "decoder-bidirectional": (BertGenerationDecoder, half(24, 2, 2, 32, 50, "relu"), "left", "float32"),
     "decoder-causal-untied": (BertGenerationDecoder, half(16, 2, 1, 32, 50, is_decoder=True, **UNTIED),
                               "left", "float32"),
+    "bert-encoder": (BertModel, bert(16, 2, 4, 32, 60), "holes", "float32"),
+    "bert-decoder": (BertLMHeadModel, bert(16, 2, 4, 32, 50, "relu", is_decoder=True), "right", "float32"),
+    "roberta-encoder": (RobertaModel, roberta(16, 2, 2, 32, 60, "gelu", 34), "left", "float32"),
+    "roberta-decoder": (RobertaForCausalLM, roberta(16, 2, 2, 32, 50, "relu", 34, is_decoder=True), "left",
+                        "float32"),
 }
+WARM = dict(bert(16, 2, 4, 32, 50))  # a BERT that halves of the BertGeneration family start from
+CONFIGS = {"bert-generation": BertGenerationConfig, "bert": BertConfig, "roberta": RobertaConfig}
 # What v4's save_pretrained wrote into each sub-config besides the model's own keys (a selection).
 V4_DUMP = dict(
     _name_or_path="", bad_words_ids=None, chunk_size_feed_forward=0, cross_attention_hidden_size=None,
@@ -211,14 +257,15 @@ def randomise(model, name):
     tied head would else favour the token just read.
     """
     generator = torch.Generator().manual_seed(random.Random(f"{SEED} {name}").getrandbits(32))
-    last = [key for key, _ in model.named_parameters() if key.endswith("output.LayerNorm.weight")][-1]
+    norms = ("output.LayerNorm.weight", "transform.LayerNorm.weight", "lm_head.layer_norm.weight")
+    last = [key for key, _ in model.named_parameters() if key.endswith(norms)][-1]
     for key, tensor in model.named_parameters():
         noise = torch.randn(tensor.shape, generator=generator)
-        if key.endswith("LayerNorm.weight"):
+        if key.endswith(("LayerNorm.weight", "layer_norm.weight")):
             noise = 0.8 * (0.3 + noise) if key == last else 1 + 0.3 * noise
         elif tensor.dim() == 1:
-            noise *= 0.3 if "lm_head" in key else 0.1
-        elif "word_embeddings" in key or "lm_head" in key:
+            noise *= 0.3 if "lm_head" in key or "cls" in key else 0.1
+        elif "word_embeddings" in key or "lm_head.decoder" in key or "predictions.decoder" in key:
             noise *= 0.5 * tensor.shape[1] ** 0.5 / noise.norm(dim=1, keepdim=True)
         elif "position_embeddings" in key:
             noise *= 0.8
@@ -242,7 +289,7 @@ def calibrate_eos(model, spec, rng):
         margins.append(rest.max(1).values[:, None] - logits[:, eos])
         target = torch.cat([target, rest.argmax(1, keepdim=True)], 1)
     shift = (torch.quantile(torch.cat(margins[2:]), 0.13 / len(eos), dim=0) * 64).round() / 64
-    model.decoder.lm_head.decoder.bias.data[eos] += shift
+    model.decoder.get_output_embeddings().bias.data[eos] += shift
     at_once = (torch.cat(margins[:2]) < shift).float().mean()
     distinct = sum(len(set(row)) for row in target[:, 1:].tolist()) / len(target)
     return at_once < 0.12 and distinct > 0.5 * steps
@@ -256,11 +303,16 @@ def write_safetensors(path, tensors, metadata):
     path.write_bytes(raw[:8] + header.encode().ljust(end - 8) + raw[end:])
 
 
+def make_half_config(sizes, **more):
+    sizes = {**sizes, **more}
+    return CONFIGS[sizes.pop("family", "bert-generation")](**sizes)
+
+
 def make_config(spec):
     ids = spec["ids"]
     names = dict(pad_token_id=ids["pad"], bos_token_id=ids["bos"], eos_token_id=ids["eos"])
-    encoder = BertGenerationConfig(**spec["enc"], **names)
-    decoder = BertGenerationConfig(**spec["dec"], **names, is_decoder=True, add_cross_attention=True)
+    encoder = make_half_config(spec["enc"], **names)
+    decoder = make_half_config(spec["dec"], **names, is_decoder=True, add_cross_attention=True)
     return EncoderDecoderConfig(encoder=encoder.to_dict(), decoder=decoder.to_dict(),
                                 decoder_start_token_id=ids["start"], **names)
 
@@ -293,18 +345,66 @@ def dress_weights(path, spec):
     if "v4-names" in words:
         state = {name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
                  for name, tensor in state.items()}
-        state["decoder.lm_head.decoder.weight"] = state["decoder.bert.embeddings.word_embeddings.weight"]
-        state["decoder.lm_head.decoder.bias"] = state["decoder.lm_head.bias"]
-        for key, prefix in (("enc", "encoder."), ("dec", "decoder.bert.")):
+        base = "decoder.roberta." if spec["dec"].get("family") == "roberta" else "decoder.bert."
+        head = "decoder.cls.predictions." if spec["dec"].get("family") == "bert" else "decoder.lm_head."
+        state.setdefault(head + "decoder.weight", state[base + "embeddings.word_embeddings.weight"])
+        state.setdefault(head + "decoder.bias", state[head + "bias"])
+        for key, prefix in (("enc", "encoder."), ("dec", base)):
             positions = torch.arange(spec[key]["max_position_embeddings"])
             state[prefix + "embeddings.position_ids"] = positions[None]
     if "shared" in words:
-        dropped = {name for name in state if name.startswith("encoder.")}
+        dropped = {name for name in state if name.startswith("encoder.") and "pooler" not in name}
         state = {name: tensor for name, tensor in state.items() if name not in dropped}
         if "aliases" in words:
-            metadata |= {name: "decoder.bert." + name.removeprefix("encoder.") for name in dropped}
+            base = f"decoder.{'roberta' if spec['dec'].get('family') == 'roberta' else 'bert'}."
+            metadata |= {name: base + name.removeprefix("encoder.") for name in dropped}
     write_safetensors(path, state, metadata)
     return dropped
+
+
+def legacy_bytes(state):
+    """torch's format before 1.6. It names storages by their addresses; here by their order."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer, _use_new_zipfile_serialization=False)
+    raw, keys = buffer.getvalue(), [str(tensor.untyped_storage()._cdata) for tensor in state.values()]
+    for index, key in enumerate(keys):
+        raw = raw.replace(key.encode(), str(index).zfill(len(key)).encode())
+    return raw
+
+
+def write_layouts(model, folder):
+    """The same checkpoint in folders of its own, as other files: what transformers 4 and 5 have written."""
+    state = load_file(folder / "model.safetensors")
+    middle = len(state) // 2
+    halves = [dict(list(state.items())[:middle]), dict(list(state.items())[middle:])]
+    old = {name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
+           for name, tensor in state.items()}
+    both = {**state, **{name: tensor for name, tensor in model.state_dict().items()}}  # tied names too
+
+    def layout(name, write):
+        inner = folder / name
+        inner.mkdir()
+        for file in ("config.json", "generation_config.json"):
+            shutil.copy(folder / file, inner)
+        write(inner)
+
+    def write_shards(inner, stem, suffix, write):
+        names = [f"{stem}-{i + 1:05}-of-00002.{suffix}" for i in range(2)]
+        for name, half in zip(names, halves):
+            write(inner / name, half)
+        index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in state.values())},
+                 "weight_map": {key: name for name, half in zip(names, halves) for key in half}}
+        (inner / f"{stem}.{suffix}.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+    layout("f16", lambda inner: write_safetensors(
+        inner / "model.safetensors", {name: tensor.half() for name, tensor in state.items()}, {"format": "pt"}))
+    layout("gamma", lambda inner: write_safetensors(inner / "model.safetensors", old, {"format": "pt"}))
+    layout("sharded", lambda inner: write_shards(
+        inner, "model", "safetensors", lambda path, half: write_safetensors(path, half, {"format": "pt"})))
+    layout("sharded-bin", lambda inner: write_shards(
+        inner, "pytorch_model", "bin", lambda path, half: torch.save(half, path)))
+    layout("zip-bin", lambda inner: torch.save(both, inner / "pytorch_model.bin"))
+    layout("legacy-bin", lambda inner: (inner / "pytorch_model.bin").write_bytes(legacy_bytes(both)))
 
 
 def make_checkpoint(name, spec, folder):
@@ -313,15 +413,19 @@ def make_checkpoint(name, spec, folder):
     for seed in itertools.count():
         randomise(model, f"{name} {seed}")
         if {"shared", "tied"} & set(spec["files"]):
-            half_state = model.decoder.bert.state_dict()
+            half_state = {**model.encoder.state_dict(), **model.decoder.base_model.state_dict()}
             model.encoder.load_state_dict({key: half_state[key] for key in model.encoder.state_dict()})
         if calibrate_eos(model, spec, random.Random(name)):
             break
+    if "layouts" in spec["files"]:  # so that a file of float16 holds the same numbers
+        model.half().float()
     for key, value in spec["generation"].items():
         setattr(model.generation_config, key, value)
     model.to(getattr(torch, spec["dtype"])).save_pretrained(folder)
     dress_config(folder, spec)
     dropped = dress_weights(folder / "model.safetensors", spec)
+    if "layouts" in spec["files"]:
+        write_layouts(model, folder)
     loaded, info = EncoderDecoderModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert set(info["missing_keys"]) == dropped and not info["unexpected_keys"], info
     loaded.load_state_dict(model.state_dict())  # for `shared`: v5 does not fill in the encoder by itself
@@ -359,7 +463,8 @@ def make_prompt(rng, spec, rows, kind):
 
 def forward(model, tensors):
     """The forward passes: on given decoder inputs, then on labels where there are any."""
-    source = dict(input_ids=tensors["input_ids"], attention_mask=tensors["attention_mask"].long())
+    source = {name: tensors[name].long() for name in ("input_ids", "attention_mask", "token_type_ids")
+              if name in tensors}
     plain = model(**source, decoder_input_ids=tensors["decoder_input_ids"])
     out = dict(encoder_last_hidden_state=plain.encoder_last_hidden_state, logits=plain.logits)
     if "labels" in tensors:
@@ -383,6 +488,10 @@ def make_tensors(models, spec, rng):
     target, labels = torch.tensor([rng.randrange(vocab) for _ in range(2 * rows * width)]).view(2, rows, -1)
     tensors = dict(input_ids=torch.tensor(batch["input_ids"]), decoder_input_ids=target,
                    attention_mask=torch.tensor(batch["attention_mask"], dtype=torch.uint8))
+    types = spec["enc"].get("type_vocab_size", 0)
+    if types:
+        tensors["token_type_ids"] = torch.tensor([[rng.randrange(types) for _ in row]
+                                                  for row in batch["input_ids"]])
     if None not in (ids["pad"], ids["start"]) and "ids-below" not in spec["files"]:  # else labels are refused
         for row in range(1, rows):
             labels[row, rng.randint(1, width - 1):] = -100
@@ -425,6 +534,17 @@ def one_row(batch, row, keep_padding):
     return alone
 
 
+def cached_logits(model, source, ids, prompt):
+    """The logits of one row as generate computes them. Behind a padding id in the past RoBERTa's positions with
+    a cache are others than without: the cache's length counts it, the cumulated mask does not."""
+    pasts, found, begin = None, [], 0
+    for end in range(prompt, ids.shape[1] + 1):
+        out = model(**source, decoder_input_ids=ids[:, begin:end], past_key_values=pasts, use_cache=True)
+        pasts, begin = out.past_key_values, end
+        found.append(out.logits)
+    return torch.cat(found, 1)
+
+
 def exact_logprobs(model, batch, run, sequence):
     """Per generated token, the processed log-probability in float64.
 
@@ -434,6 +554,8 @@ def exact_logprobs(model, batch, run, sequence):
     source = {name: torch.tensor(batch[name]) for name in ("input_ids", "attention_mask") if batch[name]}
     ids, found = torch.tensor([sequence]), []
     logits = model(**source, decoder_input_ids=ids[:, :-1]).logits
+    if model.config.decoder.model_type == "roberta":
+        logits = cached_logits(model, source, ids[:, :-1], run.prompt)
     for step in range(run.prompt, len(sequence)):
         scores = logits[:, step - 1]
         if run.config.num_beams > 1:
@@ -548,12 +670,13 @@ def make_case(index, name, spec, folder, tally):
 
 def make_standalone(folder, name, kind, sizes, style, dtype):
     """A half by itself: every layer's hidden states, and an encoder's output or a decoder's logits."""
-    model = kind(BertGenerationConfig(**sizes)).eval()
+    model = kind(make_half_config(sizes)).eval()
     randomise(model, name)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     single, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"], info
-    batch = make_batch(random.Random(name), sizes["vocab_size"], 0, f"{style} 3", 8)
+    pad = single.config.pad_token_id
+    batch = make_batch(random.Random(name), sizes["vocab_size"], pad, f"{style} 3", 8)
     ids, mask = torch.tensor(batch["input_ids"]), torch.tensor(batch["attention_mask"])
     found = []
     for model in (copy.deepcopy(single).double(), single):
@@ -564,9 +687,24 @@ def make_standalone(folder, name, kind, sizes, style, dtype):
     write_expected(folder, tensors, largest_gap(*found))
 
 
+def make_warm_start(folder):
+    """A BERT with its head for masked words, and what BertGeneration's classes make of it."""
+    model = BertForMaskedLM(make_half_config(WARM)).eval()
+    randomise(model, "warm-start")
+    model.save_pretrained(folder)
+    batch = make_batch(random.Random("warm-start"), WARM["vocab_size"], 0, "right 3", 8)
+    ids, mask = torch.tensor(batch["input_ids"]), torch.tensor(batch["attention_mask"])
+    tensors = dict(input_ids=ids, attention_mask=mask.to(torch.uint8))
+    for kind, options in ((BertGenerationEncoder, {}), (BertGenerationDecoder, dict(is_decoder=True))):
+        half = kind.from_pretrained(folder, dtype=torch.float64, **options).eval()
+        out = half(input_ids=ids, attention_mask=mask)
+        tensors |= {name: out[name] for name in ("last_hidden_state", "logits") if name in out}
+    write_expected(folder, tensors, 0.0)
+
+
 def summarise(output, names, entries, tally):
     """Prints sizes and, per option, how many entries use it."""
-    sizes = {name: sum(path.stat().st_size for path in (output / name).iterdir()) / 1024 for name in names}
+    sizes = {name: sum(path.stat().st_size for path in (output / name).rglob("*")) / 1024 for name in names}
     for name, size in sizes.items():
         print(f"{name:22}{size:7.1f} KB {len(entries.get(name, ())):4} entries")
     print(f"{len(sizes)} directories, {sum(sizes.values()):.0f} KB")
@@ -589,13 +727,15 @@ def main():
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     transformers.logging.disable_progress_bar()
-    wanted, entries, tally = args.only or [*CASES, *STANDALONE], {}, collections.defaultdict(list)
+    wanted, entries, tally = args.only or [*CASES, *STANDALONE, "warm-start"], {}, collections.defaultdict(list)
     for name in wanted:
         folder = args.output / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         if name in CASES:
             entries[name] = make_case(list(CASES).index(name), name, CASES[name], folder, tally)
+        elif name == "warm-start":
+            make_warm_start(folder)
         else:
             make_standalone(folder, name, *STANDALONE[name])
         (folder / "model.safetensors").chmod(0o644)

@@ -87,7 +87,7 @@ class Bench {
     }
   }
 
-  PackedBatch sources() const { return pack(inputs_.input_ids, {}, HiddenPositions::drop); }
+  PackedBatch sources() const { return session_->model().encoder().pack(inputs_.input_ids, {}, HiddenPositions::drop); }
   Tensor<float> encode() { return session_->model().encoder().forward(sources(), session_->workspace()); }
 
   /// The median time of one decoder step, as generate() makes them, on as many rows as there are beams. A search's own

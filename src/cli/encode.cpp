@@ -7,11 +7,11 @@ namespace bertgen::cli {
 namespace {
 
 /// The encoder of a directory, be it an encoder's own or an encoder-decoder's.
-std::shared_ptr<const BertGenerationEncoder> load_encoder(const Options& options) {
+std::shared_ptr<const Encoder> load_encoder(const Options& options) {
   const CheckpointFiles files = find_checkpoint(options.model);
   const Json config = Json::parse(read_text_file(files.config), nullptr, false);
   if (config.is_object() && !config.contains("encoder") && !config.contains("decoder")) {
-    return std::make_shared<const BertGenerationEncoder>(BertGenerationEncoder::from_pretrained(options.model));
+    return std::make_shared<const Encoder>(Encoder::from_pretrained(options.model));
   }
   const auto model = std::make_shared<const EncoderDecoderModel>(EncoderDecoderModel::from_pretrained(options.model));
   report_warnings(model->warnings(), options);
@@ -73,7 +73,7 @@ class EncodeHandler final : public Handler {
 
   const Options& options_;
   TextCoder coder_;
-  std::shared_ptr<const BertGenerationEncoder> encoder_;
+  std::shared_ptr<const Encoder> encoder_;
   Workspace workspace_;
 };
 

@@ -27,10 +27,19 @@ void read_ids(const Json& object, const JsonFields& fields, TransformerConfig& c
   if (object.contains("eos_token_id")) config.eos_token_id = fields.tokens("eos_token_id").value_or(TokenIds{});
 }
 
-TransformerConfig transformer_from(const Json& object, const std::string& where) {
+/// A family's defaults, or ConfigError that names the place of the model_type.
+TransformerConfig defaults_at(const std::string& where, std::string_view model_type) {
+  try {
+    return TransformerConfig::defaults(model_type);
+  } catch (const ConfigError& error) {
+    throw ConfigError(where + ": " + error.what());
+  }
+}
+
+TransformerConfig transformer_from(const Json& object, const std::string& where, std::string_view model_type) {
   const JsonFields fields(object, where);
-  TransformerConfig config;
-  read(fields, "model_type", config.model_type);
+  const std::string stored_type = fields.string("model_type").value_or("bert-generation");
+  TransformerConfig config = defaults_at(where, model_type.empty() ? stored_type : model_type);
   read(fields, "vocab_size", config.vocab_size);
   read(fields, "hidden_size", config.hidden_size);
   read(fields, "num_hidden_layers", config.num_hidden_layers, 0);
@@ -38,6 +47,7 @@ TransformerConfig transformer_from(const Json& object, const std::string& where)
   read(fields, "intermediate_size", config.intermediate_size);
   read(fields, "hidden_act", config.hidden_act);
   read(fields, "max_position_embeddings", config.max_position_embeddings);
+  if (config.family().token_types) read(fields, "type_vocab_size", config.type_vocab_size);
   read(fields, "layer_norm_eps", config.layer_norm_eps);
   read(fields, "is_decoder", config.is_decoder);
   read(fields, "add_cross_attention", config.add_cross_attention);
@@ -89,6 +99,7 @@ Json to_object(const TransformerConfig& config) {
   write(object, "bos_token_id", config.bos_token_id);
   write(object, "eos_token_id", config.eos_token_id);
   write(object, "cross_attention_hidden_size", config.cross_attention_hidden_size);
+  if (config.type_vocab_size != 0) object["type_vocab_size"] = config.type_vocab_size;
   return object;
 }
 
@@ -102,15 +113,47 @@ Json parse(std::string_view text, std::string_view source) {
 
 }  // namespace
 
-TransformerConfig TransformerConfig::from_json(std::string_view text, std::string_view source) {
-  return transformer_from(parse(text, source), std::string(source));
+TransformerConfig TransformerConfig::defaults(std::string_view model_type) {
+  TransformerConfig config;
+  config.model_type = model_type;
+  const Family& family = config.family();
+  if (family.model_type == "bert-generation") return config;
+  config.vocab_size = 30522;
+  config.hidden_size = 768;
+  config.num_hidden_layers = 12;
+  config.num_attention_heads = 12;
+  config.intermediate_size = 3072;
+  config.type_vocab_size = 2;
+  config.bos_token_id.reset();
+  config.eos_token_id.clear();
+  if (family.model_type == "roberta") {
+    config.vocab_size = 50265;
+    config.pad_token_id = 1;
+    config.bos_token_id = 0;
+    config.eos_token_id = {2};
+  }
+  return config;
+}
+
+TransformerConfig TransformerConfig::from_json(std::string_view text, std::string_view source,
+                                               std::string_view model_type) {
+  return transformer_from(parse(text, source), std::string(source), model_type);
 }
 
 std::string TransformerConfig::to_json() const { return to_object(*this).dump(2); }
 
 void TransformerConfig::validate() const {
-  if (model_type != "bert-generation") {
-    throw ConfigError("model_type: expected \"bert-generation\", got \"" + model_type + "\" (not supported yet)");
+  if (family().token_types != (type_vocab_size != 0)) {
+    throw ConfigError("type_vocab_size: expected " + std::string(family().token_types ? "1 or more" : "0") + " in a " +
+                      model_type + " configuration, got " + std::to_string(type_vocab_size));
+  }
+  if (family().positions_from_padding) {
+    if (!pad_token_id) throw ConfigError("pad_token_id: expected an id, from which positions count, got none");
+    if (static_cast<std::size_t>(*pad_token_id) + 1 >= max_position_embeddings) {
+      throw ConfigError("max_position_embeddings: expected more than pad_token_id + 1, " +
+                        std::to_string(*pad_token_id + std::int64_t{1}) + ", got " +
+                        std::to_string(max_position_embeddings));
+    }
   }
   if (num_attention_heads == 0 || hidden_size % num_attention_heads != 0) {
     throw ConfigError("hidden_size: expected a multiple of num_attention_heads, " +
@@ -123,6 +166,15 @@ void TransformerConfig::validate() const {
     throw ConfigError("add_cross_attention: expected is_decoder with it, got is_decoder false");
   }
   activation_from_name(hidden_act);
+}
+
+std::optional<TokenId> TransformerConfig::padding_idx() const {
+  return family().positions_from_padding ? pad_token_id : std::nullopt;
+}
+
+std::size_t TransformerConfig::max_length() const {
+  const std::optional<TokenId> padding = padding_idx();
+  return max_position_embeddings - (padding ? static_cast<std::size_t>(*padding) + 1 : 0);
 }
 
 LayerConfig TransformerConfig::layer_config(const BuildOptions& build) const {
@@ -142,8 +194,8 @@ EncoderDecoderConfig EncoderDecoderConfig::from_json(std::string_view text, std:
     if (!fields.has(half)) throw ConfigError(where + "." + half + ": expected the configuration of a half, got none");
   }
   EncoderDecoderConfig config;
-  config.encoder = transformer_from(object["encoder"], where + ".encoder");
-  config.decoder = transformer_from(object["decoder"], where + ".decoder");
+  config.encoder = transformer_from(object["encoder"], where + ".encoder", {});
+  config.decoder = transformer_from(object["decoder"], where + ".decoder", {});
   config.decoder_start_token_id = fields.token("decoder_start_token_id");
   config.pad_token_id = fields.token("pad_token_id");
   config.bos_token_id = fields.token("bos_token_id");

@@ -4,6 +4,7 @@
 #include "bertgen/io/mapped_file.hpp"
 #include "bertgen/models/encoder_decoder.hpp"
 #include "bertgen/runtime/session.hpp"
+#include "initialize.hpp"
 
 namespace bertgen {
 namespace {
@@ -28,7 +29,7 @@ void alias(Weights& weights, std::string_view from, std::string_view to) {
 /// A file of a shared encoder-decoder has each shared tensor under one half's name only.
 void complete_shared_halves(Weights& weights, const EncoderDecoderConfig& config) {
   const std::string encoder = "encoder.";
-  const std::string decoder = "decoder.bert.";
+  const std::string decoder = "decoder." + std::string(config.decoder.family().base) + ".";
   const bool half_missing = !weights.contains(encoder + std::string(word_embeddings)) ||
                             !weights.contains(decoder + std::string(word_embeddings));
   if (!config.tie_encoder_decoder && !half_missing) return;
@@ -36,35 +37,65 @@ void complete_shared_halves(Weights& weights, const EncoderDecoderConfig& config
   alias(weights, decoder, encoder);
 }
 
-/// Marks the tensors of heads that an encoder does not have.
-void ignore_heads(const Weights& weights) {
-  for (const auto& [name, tensor] : weights.tensors()) {
-    if (begins_with(name, "lm_head.") || begins_with(name, "cls.")) weights.mark_used(name);
+/// Marks the tensors at `scope` that its class in transformers leaves out: poolers, heads of another kind than
+/// `head` (none: all of them), token types where the family has none.
+void ignore_extras(const Weights& weights, const std::string& scope, const Family& family, std::string_view head) {
+  const std::string base = base_scope(WeightScope(weights, scope), family).path("");
+  std::vector<std::string> extras = {base + "pooler.", scope + "cls.seq_relationship."};
+  for (std::string_view other : {"cls.predictions", "lm_head"}) {
+    if (other != head) extras.push_back(scope + std::string(other) + ".");
   }
+  if (!family.token_types) extras.push_back(base + "embeddings.token_type_embeddings.");
+  for (const auto& [name, tensor] : weights.tensors()) {
+    for (const std::string& extra : extras) {
+      if (begins_with(name, extra)) weights.mark_used(name);
+    }
+  }
+}
+
+/// What `options` say instead of the configuration.
+void apply(const LoadOptions& options, TransformerConfig& config) {
+  if (options.pad_token_id) config.pad_token_id = options.pad_token_id;
+  if (options.bos_token_id) config.bos_token_id = options.bos_token_id;
+  if (options.eos_token_id) config.eos_token_id = {*options.eos_token_id};
+  config.is_decoder = options.is_decoder.value_or(config.is_decoder);
+  config.add_cross_attention = options.add_cross_attention.value_or(config.add_cross_attention);
+  config.validate();
+}
+
+/// A half by itself: its configuration and its weights.
+struct Half {
+  TransformerConfig config;
+  Weights weights;
+};
+
+Half load_half(const std::filesystem::path& directory, const LoadOptions& options) {
+  const CheckpointFiles files = find_checkpoint(directory);
+  Half half{TransformerConfig::from_json(read_text_file(files.config), files.config.string(),
+                                         options.model_type.value_or("")),
+            load_weights(files)};
+  apply(options, half.config);
+  return half;
 }
 
 }  // namespace
 
 template <typename T>
 BasicEncoder<T> BasicEncoder<T>::from_pretrained(const std::filesystem::path& directory, const LoadOptions& options) {
-  const CheckpointFiles files = find_checkpoint(directory);
-  const auto config = TransformerConfig::from_json(read_text_file(files.config), files.config.string());
-  const Weights weights = load_weights(files);
-  const WeightScope all(weights);
-  const bool language_model = weights.contains("bert." + std::string(word_embeddings));
-  BasicEncoder encoder(language_model ? all / "bert" : all, config, options.build);
-  ignore_heads(weights);
-  weights.require_all_used();
+  const Half half = load_half(directory, options);
+  BasicEncoder encoder(half.weights, half.config, options.build);
+  ignore_extras(half.weights, "", half.config.family(), "");
+  half.weights.require_all_used();
   return encoder;
 }
 
 template <typename T>
 BasicDecoder<T> BasicDecoder<T>::from_pretrained(const std::filesystem::path& directory, const LoadOptions& options) {
-  const CheckpointFiles files = find_checkpoint(directory);
-  const auto config = TransformerConfig::from_json(read_text_file(files.config), files.config.string());
-  const Weights weights = load_weights(files);
-  BasicDecoder decoder(weights, config, options.build);
-  weights.require_all_used();
+  Half half = load_half(directory, options);
+  if (options.seed) initialize_missing(half.weights, "", half.config, *options.seed);
+  BasicDecoder decoder(half.weights, half.config, options.build);
+  ignore_extras(half.weights, "", half.config.family(), half.config.family().lm_head.head);
+  half.weights.require_all_used();
   return decoder;
 }
 
@@ -93,6 +124,8 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const s
     projection.emplace(std::initializer_list<WeightScope>{all / "enc_to_dec_proj"}, config.encoder.hidden_size,
                        config.decoder.hidden_size, options.build);
   }
+  ignore_extras(weights, "encoder.", config.encoder.family(), "");
+  ignore_extras(weights, "decoder.", config.decoder.family(), config.decoder.family().lm_head.head);
   weights.require_all_used();
 
   BasicEncoderDecoderModel model(std::move(encoder), std::move(decoder), std::move(config), std::move(projection));

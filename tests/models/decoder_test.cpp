@@ -19,20 +19,12 @@ template <typename T>
 constexpr double parity = std::is_same_v<T, float> ? 1e-4 : 1e-9;
 
 template <typename T>
-void expect_parity(const Fixture& fixture) {
-  const auto decoder = BasicDecoder<T>::from_pretrained(fixture.directory());
+void expect_parity(const Fixture& fixture, const LoadOptions& options = {}) {
+  const auto decoder = BasicDecoder<T>::from_pretrained(fixture.directory(), options);
   Workspace workspace(2);
   const auto logits =
       decoder.forward(fixture.rows<TokenId>("input_ids"), fixture.rows<std::uint8_t>("attention_mask"), workspace);
   test::expect_near(logits, fixture.tensor("logits"), parity<T>, "logits");
-}
-
-std::vector<std::string> decoder_fixtures() {
-  std::vector<std::string> names;
-  for (const std::string& name : test::fixture_names("bert-generation")) {
-    if (Fixture(name).has("logits")) names.push_back(name);
-  }
-  return names;
 }
 
 class DecoderParityTest : public testing::TestWithParam<std::string> {};
@@ -40,7 +32,25 @@ class DecoderParityTest : public testing::TestWithParam<std::string> {};
 TEST_P(DecoderParityTest, FloatMatchesTheOracle) { expect_parity<float>(Fixture(GetParam())); }
 TEST_P(DecoderParityTest, DoubleMatchesTheOracle) { expect_parity<double>(Fixture(GetParam())); }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, DecoderParityTest, testing::ValuesIn(decoder_fixtures()), test::test_name);
+INSTANTIATE_TEST_SUITE_P(Fixtures, DecoderParityTest, testing::ValuesIn(test::half_fixture_names("logits")),
+                         test::test_name);
+
+TEST(BertGenerationDecoderTest, ReadsABertWithAFreshHead) {
+  const LoadOptions options{.model_type = "bert-generation", .bos_token_id = 5, .eos_token_id = 6, .is_decoder = true};
+  expect_parity<double>(Fixture("warm-start"), options);
+  const auto decoder = BertGenerationDecoder::from_pretrained(Fixture("warm-start").directory(), options);
+  EXPECT_EQ(decoder.config().bos_token_id, 5);
+  EXPECT_EQ(decoder.config().eos_token_id, TokenIds{6});
+}
+
+TEST(BertGenerationDecoderTest, CrossAttentionThatIsMissingNeedsASeed) {
+  const auto directory = Fixture("warm-start").directory();
+  LoadOptions options{.is_decoder = true, .add_cross_attention = true};
+  test::expect_error<CheckpointError>([&] { BertGenerationDecoder::from_pretrained(directory, options); },
+                                      {"bert.encoder.layer.0.crossattention.self.query.weight", "found none"});
+  options.seed = 7;
+  EXPECT_TRUE(BertGenerationDecoder::from_pretrained(directory, options).config().add_cross_attention);
+}
 
 /// Two layers and the head over sums of up to 21 terms; see layer_test.cpp.
 template <typename T>

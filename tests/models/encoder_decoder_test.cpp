@@ -16,16 +16,19 @@ template <typename T>
 constexpr double tolerance = std::is_same_v<T, float> ? 1e-4 : 1e-9;
 
 template <typename T>
-void expect_parity(const Fixture& fixture, const LoadOptions& options) {
-  const auto model = BasicEncoderDecoderModel<T>::from_pretrained(fixture.directory(), options);
+void expect_parity(const Fixture& fixture, const LoadOptions& options, const std::string& layout = "") {
+  const auto model = BasicEncoderDecoderModel<T>::from_pretrained(fixture.directory() / layout, options);
   Workspace workspace(2);
   const auto input_ids = fixture.rows<TokenId>("input_ids");
   const auto attention_mask = fixture.rows<std::uint8_t>("attention_mask");
-  const auto states = model.encoder().forward(input_ids, attention_mask, workspace);
+  const auto token_type_ids =
+      fixture.has("token_type_ids") ? fixture.rows<TokenId>("token_type_ids") : std::vector<TokenIds>{};
+  const auto states = model.encoder().forward(input_ids, attention_mask, workspace, token_type_ids);
   test::expect_near(states, fixture.tensor("encoder_last_hidden_state"), tolerance<T>, "encoder_last_hidden_state");
 
   const auto output = model.forward({.input_ids = input_ids,
                                      .attention_mask = attention_mask,
+                                     .token_type_ids = token_type_ids,
                                      .decoder_input_ids = fixture.rows<TokenId>("decoder_input_ids"),
                                      .decoder_attention_mask = {},
                                      .labels = {}},
@@ -37,6 +40,7 @@ void expect_parity(const Fixture& fixture, const LoadOptions& options) {
   if (!fixture.has("labels")) return;
   const auto with_labels = model.forward({.input_ids = input_ids,
                                           .attention_mask = attention_mask,
+                                          .token_type_ids = token_type_ids,
                                           .decoder_input_ids = {},
                                           .decoder_attention_mask = {},
                                           .labels = fixture.rows<TokenId>("labels")},
@@ -57,6 +61,22 @@ TEST_P(EncoderDecoderParityTest, DoubleMatchesTheOracle) { expect_parity<double>
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, EncoderDecoderParityTest, testing::ValuesIn(test::fixture_names("encoder-decoder")),
                          test::test_name);
+
+TEST(EncoderDecoderLayoutTest, EveryLayoutOfEveryPairOfFamiliesIsTheSameModel) {
+  std::size_t seen = 0;
+  for (const std::string& name : test::fixture_names("encoder-decoder")) {
+    const Fixture fixture(name);
+    for (const auto& entry : std::filesystem::directory_iterator(fixture.directory())) {
+      if (!entry.is_directory()) continue;
+      const std::string layout = entry.path().filename().string();
+      if (layout != "f16" && layout != "gamma") continue;
+      SCOPED_TRACE(name + "/" + layout);
+      expect_parity<double>(fixture, {}, layout);
+      ++seen;
+    }
+  }
+  EXPECT_EQ(seen, 9u * 2u);
+}
 
 /// Two layers each way and the head over sums of up to 21 terms; see layer_test.cpp.
 template <typename T>

@@ -70,6 +70,18 @@ inline std::vector<std::string> fixture_names(const std::string& model_type) {
   return names;
 }
 
+/// Names of the directories of single halves, of any family, with this tensor among what is expected of them;
+/// warm-start, whose weights are read as another family's, apart.
+inline std::vector<std::string> half_fixture_names(const std::string& tensor) {
+  std::vector<std::string> names;
+  for (const char* type : {"bert-generation", "bert", "roberta"}) {
+    for (const std::string& name : fixture_names(type)) {
+      if (name != "warm-start" && Fixture(name).has(tensor)) names.push_back(name);
+    }
+  }
+  return names;
+}
+
 /// A test name that GoogleTest accepts.
 inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;

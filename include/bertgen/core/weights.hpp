@@ -65,7 +65,9 @@ class Weights {
 /// Refers to the Weights it was made from.
 class WeightScope {
  public:
-  WeightScope(const Weights& weights) : weights_(&weights) {}  // NOLINT: a whole checkpoint is a scope
+  /// `prefix` is empty, or ends in a dot.
+  WeightScope(const Weights& weights, std::string prefix = {})  // NOLINT: a whole checkpoint is a scope
+      : weights_(&weights), prefix_(std::move(prefix)) {}
 
   WeightScope operator/(std::string_view child) const;
   WeightScope operator/(std::size_t index) const { return *this / std::to_string(index); }

@@ -17,6 +17,7 @@ struct GenerateInputs {
   std::vector<TokenIds> input_ids = {};
   std::vector<AttentionMask> attention_mask = {};  ///< empty: all ids are visible, padding too
   std::vector<TokenIds> decoder_input_ids = {};    ///< empty: the start token
+  std::vector<TokenIds> token_type_ids = {};       ///< of the source; empty: all 0
 };
 
 namespace detail {
@@ -49,8 +50,8 @@ inline void check_ids(const std::string& where, const TokenIds& ids, std::size_t
 /// Refuses a source that is empty or longer than the position table, or has an id that is in no vocabulary.
 inline void check_sources(const std::vector<TokenIds>& input_ids, const TransformerConfig& encoder) {
   for (std::size_t s = 0; s < input_ids.size(); ++s) {
-    if (input_ids[s].empty() || input_ids[s].size() > encoder.max_position_embeddings) {
-      throw ArgumentError("input_ids: expected 1 to " + std::to_string(encoder.max_position_embeddings) +
+    if (input_ids[s].empty() || input_ids[s].size() > encoder.max_length()) {
+      throw ArgumentError("input_ids: expected 1 to " + std::to_string(encoder.max_length()) +
                           " ids (the encoder's max_position_embeddings) in row " + std::to_string(s) + ", got " +
                           std::to_string(input_ids[s].size()));
     }
@@ -110,13 +111,14 @@ GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const Generate
   std::size_t longest = 0;
   for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
     detail::check_ids("decoder_input_ids, row " + std::to_string(s), prompts[s], decoder.vocab_size);
-    const std::size_t limit = detail::row_limit(config, prompts[s].size(), decoder.max_position_embeddings);
+    const std::size_t limit = detail::row_limit(config, prompts[s].size(), decoder.max_length());
     longest = std::max(longest, limit);
     items.push_back({inputs.input_ids[s], std::move(prompts[s]), limit});
   }
 
   const std::size_t beams = config.num_beams.value_or(1);
-  const PackedBatch sources = pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop);
+  const PackedBatch sources =
+      model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
   EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), items.size() * beams, longest);
   model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
   Stepper<T> stepper(model.decoder(), cache, items, items.size() * beams, workspace);

@@ -1,6 +1,7 @@
 // Several sequences laid one after another, without padding between them.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ namespace bertgen {
 /// The rows of a batch: sequence s has rows [offsets[s], offsets[s + 1]).
 struct PackedBatch {
   TokenIds input_ids;                                // [rows]
+  TokenIds token_type_ids;                           // [rows], or empty: all 0
   std::vector<std::int32_t> position_ids;            // [rows]
   std::vector<std::size_t> offsets = {0};            // [batch + 1]
   std::vector<std::vector<std::int32_t>> key_lists;  // [batch] rows that attention may see, or empty: all
@@ -28,37 +30,59 @@ enum class HiddenPositions : bool {
   drop,  ///< they are left out, which changes no other row; their positions stay counted
 };
 
-/// Throws ShapeError unless `attention_mask` is empty or has the shape of `input_ids`.
-inline void check_mask(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask) {
-  if (attention_mask.empty()) return;
-  if (attention_mask.size() != input_ids.size()) {
-    throw ShapeError("attention_mask: expected " + std::to_string(input_ids.size()) + " rows, as in input_ids, got " +
-                     std::to_string(attention_mask.size()));
+/// Throws ShapeError unless `rows`, named `field`, is empty or has the shape of `input_ids`; a row of it may be empty.
+template <typename Row>
+void check_parallel(const char* field, std::span<const TokenIds> input_ids, std::span<const Row> rows) {
+  if (rows.empty()) return;
+  if (rows.size() != input_ids.size()) {
+    throw ShapeError(std::string(field) + ": expected " + std::to_string(input_ids.size()) +
+                     " rows, as in input_ids, got " + std::to_string(rows.size()));
   }
   for (std::size_t s = 0; s < input_ids.size(); ++s) {
-    if (attention_mask[s].empty() || attention_mask[s].size() == input_ids[s].size()) continue;
-    throw ShapeError("attention_mask: expected " + std::to_string(input_ids[s].size()) + " values in row " +
-                     std::to_string(s) + ", one an id, got " + std::to_string(attention_mask[s].size()));
+    if (rows[s].empty() || rows[s].size() == input_ids[s].size()) continue;
+    throw ShapeError(std::string(field) + ": expected " + std::to_string(input_ids[s].size()) + " values in row " +
+                     std::to_string(s) + ", one an id, got " + std::to_string(rows[s].size()));
   }
 }
 
-/// Lays sequences one after another. Positions count from 0 in each, hidden ones included
-/// (BertGenerationEmbeddings). Throws ShapeError as check_mask does.
+/// The positions of ids that continue a sequence of `past_length`. BERT counts from 0. With `padding_idx` they are
+/// RobertaEmbeddings': padding stands at padding_idx, other ids count on behind it, over the past's padding too.
+inline void write_positions(std::span<const TokenId> ids, std::size_t past_length, std::optional<TokenId> padding_idx,
+                            std::int32_t* positions) {
+  auto next = static_cast<std::int32_t>(past_length);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (!padding_idx) {
+      positions[i] = next++;
+    } else {
+      positions[i] = *padding_idx + (ids[i] == *padding_idx ? 0 : ++next);
+    }
+  }
+}
+
+/// Lays sequences one after another. Positions are those of write_positions(), hidden ids counted too. A row of
+/// token_type_ids may be empty: all 0. Throws ShapeError as check_parallel does.
 inline PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
-                        HiddenPositions hidden) {
-  check_mask(input_ids, attention_mask);
+                        HiddenPositions hidden, std::span<const TokenIds> token_type_ids = {},
+                        std::optional<TokenId> padding_idx = std::nullopt) {
+  check_parallel("attention_mask", input_ids, attention_mask);
+  check_parallel("token_type_ids", input_ids, token_type_ids);
   PackedBatch batch;
   bool any_hidden = false;
+  std::vector<std::int32_t> positions;
   for (std::size_t s = 0; s < input_ids.size(); ++s) {
     const bool masked = !attention_mask.empty() && !attention_mask[s].empty();
+    const bool typed = !token_type_ids.empty() && !token_type_ids[s].empty();
     std::vector<std::int32_t> keys;
+    positions.resize(input_ids[s].size());
+    write_positions(input_ids[s], 0, padding_idx, positions.data());
     for (std::size_t i = 0; i < input_ids[s].size(); ++i) {
       const bool visible = !masked || attention_mask[s][i] != 0;
       if (!visible && hidden == HiddenPositions::drop) continue;
       if (visible) keys.push_back(static_cast<std::int32_t>(batch.rows()));
       any_hidden = any_hidden || !visible;
       batch.input_ids.push_back(input_ids[s][i]);
-      batch.position_ids.push_back(static_cast<std::int32_t>(i));
+      batch.position_ids.push_back(positions[i]);
+      if (!token_type_ids.empty()) batch.token_type_ids.push_back(typed ? token_type_ids[s][i] : 0);
     }
     batch.offsets.push_back(batch.rows());
     batch.key_lists.push_back(std::move(keys));

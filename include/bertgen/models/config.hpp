@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "bertgen/core/token.hpp"
-#include "bertgen/nn/attention.hpp"
+#include "bertgen/models/family.hpp"
 
 namespace bertgen {
 
-/// The architecture of one half, encoder or decoder. Fields and defaults are those of Hugging Face's
-/// BertGenerationConfig; fields that only matter in training, and those that versions 4 and 5 dropped, are ignored.
+/// The architecture of one half, encoder or decoder, of any family. Fields and defaults are those of Hugging Face's
+/// BertGenerationConfig, for other families see defaults(); fields that only matter in training, and those that
+/// versions 4 and 5 dropped, are ignored.
 struct TransformerConfig {
   std::string model_type = "bert-generation";
   std::size_t vocab_size = 50358;
@@ -22,6 +23,7 @@ struct TransformerConfig {
   std::size_t intermediate_size = 4096;
   std::string hidden_act = "gelu";
   std::size_t max_position_embeddings = 512;
+  std::size_t type_vocab_size = 0;  ///< 0 in a family without token types
   double layer_norm_eps = 1e-12;
   std::optional<TokenId> pad_token_id = 0;
   std::optional<TokenId> bos_token_id = 2;
@@ -32,14 +34,25 @@ struct TransformerConfig {
   /// Only an encoder-decoder's decoder has it; other than the encoder's hidden size it is refused.
   std::optional<std::size_t> cross_attention_hidden_size;
 
-  /// Reads the text of a config.json. Missing fields keep their defaults, unknown ones are ignored. Throws ConfigError
-  /// naming `source` and the field: a wrong type or size, a hidden size that the heads do not divide, an unknown
-  /// hidden_act, a position_embedding_type other than absolute, cross-attention in what is no decoder.
-  static TransformerConfig from_json(std::string_view text, std::string_view source = "config.json");
+  /// The defaults of a family's configuration class (BertConfig, RobertaConfig). Throws ConfigError for one that is
+  /// not supported.
+  static TransformerConfig defaults(std::string_view model_type);
+  /// Reads the text of a config.json. Missing fields keep their family's defaults, unknown ones are ignored.
+  /// `model_type`, unless empty, replaces the file's. Throws ConfigError naming `source` and the field: a wrong type or
+  /// size, a hidden size that the heads do not divide, an unknown hidden_act, a position_embedding_type other than
+  /// absolute, cross-attention in what is no decoder.
+  static TransformerConfig from_json(std::string_view text, std::string_view source = "config.json",
+                                     std::string_view model_type = {});
   /// As transformers writes it, keys in alphabetical order.
   std::string to_json() const;
   /// Throws ConfigError as from_json does.
   void validate() const;
+  /// Throws ConfigError for a model_type that is not supported.
+  const Family& family() const { return family_of(model_type); }
+  /// The id that positions count from, in a family whose positions do.
+  std::optional<TokenId> padding_idx() const;
+  /// The longest sequence that the position table serves.
+  std::size_t max_length() const;
   /// What nn/ needs of it.
   LayerConfig layer_config(const BuildOptions& build) const;
 };

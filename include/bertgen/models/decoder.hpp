@@ -6,17 +6,20 @@
 
 namespace bertgen {
 
-/// BertGenerationDecoder. All methods are const and thread-safe, given a Workspace and a cache a thread.
+/// The decoder of any family with its head, as Hugging Face's AutoModelForCausalLM (BertGenerationDecoder,
+/// BertLMHeadModel, RobertaForCausalLM). All methods are const and thread-safe, given a Workspace and a cache a thread.
 template <typename T>
 class BasicDecoder {
  public:
   /// Loads a directory with config.json and weights of a decoder. Throws ConfigError and CheckpointError.
   static BasicDecoder from_pretrained(const std::filesystem::path& directory, const LoadOptions& options = {});
-  /// Reads the weights of a language model at `scope`: `bert` and `lm_head`. Throws CheckpointError and ConfigError.
+  /// Reads the weights of a language model at `scope`, for instance `bert` and `lm_head`. Throws CheckpointError and
+  /// ConfigError.
   BasicDecoder(const WeightScope& scope, const TransformerConfig& config, const BuildOptions& build = {})
       : config_(config),
-        stack_(scope / "bert", config, build),
-        lm_head_(scope / "lm_head", stack_.embeddings().word_embeddings(), config.tie_word_embeddings, build) {}
+        stack_(base_scope(scope, config.family()), config, build),
+        lm_head_(scope, config.family().lm_head, config.layer_config(build), stack_.embeddings().word_embeddings(),
+                 config.tie_word_embeddings) {}
 
   const TransformerConfig& config() const { return config_; }
   std::size_t bytes() const { return stack_.bytes() + lm_head_.bytes(); }
@@ -50,11 +53,10 @@ class BasicDecoder {
       Workspace::Scope scope(workspace);
       const auto positions = scope.take<std::int32_t>({ids.size()});
       for (std::size_t row = 0; row + 1 < offsets.size(); ++row) {
-        for (std::size_t i = offsets[row]; i < offsets[row + 1]; ++i) {
-          positions.data()[i] = static_cast<std::int32_t>(cache.length(row) + i - offsets[row]);
-        }
+        write_positions(ids.subspan(offsets[row], offsets[row + 1] - offsets[row]), cache.length(row),
+                        config_.padding_idx(), positions.data() + offsets[row]);
       }
-      stack_.embeddings().forward(ids, {positions.data(), ids.size()}, hidden, workspace);
+      stack_.embeddings().forward(ids, {}, {positions.data(), ids.size()}, hidden, workspace);
     }
     cache.append(offsets, mask, config_.is_decoder);
     for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
@@ -78,7 +80,7 @@ class BasicDecoder {
   Tensor<T> forward(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
                     EncoderDecoderCache<T>& cache, Workspace& workspace) const {
     const PackedBatch batch = pack(input_ids, {}, HiddenPositions::keep);
-    check_mask(input_ids, attention_mask);
+    check_parallel("attention_mask", input_ids, attention_mask);
     AttentionMask mask;  // [rows]
     for (std::size_t s = 0; s < attention_mask.size(); ++s) {
       AttentionMask row = attention_mask[s];
@@ -101,6 +103,16 @@ class BasicDecoder {
 extern template class BasicDecoder<float>;
 extern template class BasicDecoder<double>;
 
-using BertGenerationDecoder = BasicDecoder<float>;
+using Decoder = BasicDecoder<float>;
+
+/// As BertGenerationEncoder, the other half.
+struct BertGenerationDecoder : Decoder {
+  using Decoder::Decoder;
+  explicit BertGenerationDecoder(Decoder decoder) : Decoder(std::move(decoder)) {}
+  static BertGenerationDecoder from_pretrained(const std::filesystem::path& directory, LoadOptions options = {}) {
+    options.model_type = "bert-generation";
+    return BertGenerationDecoder(Decoder::from_pretrained(directory, options));
+  }
+};
 
 }  // namespace bertgen

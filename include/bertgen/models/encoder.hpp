@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,8 +15,19 @@
 namespace bertgen {
 
 /// How a checkpoint is loaded.
+/// What is set replaces what the directory's config.json says, as keywords of Hugging Face's from_pretrained do.
 struct LoadOptions {
-  BuildOptions build;
+  BuildOptions build = {};
+  /// The family to read the checkpoint as: "bert-generation" takes a BERT's weights, without its token types.
+  std::optional<std::string> model_type = {};
+  std::optional<TokenId> pad_token_id = {};
+  std::optional<TokenId> bos_token_id = {};
+  std::optional<TokenId> eos_token_id = {};
+  std::optional<bool> is_decoder = {};
+  std::optional<bool> add_cross_attention = {};
+  /// Draws the weights of cross-attention and of a head's transformation that the checkpoint lacks, N(0, 0.02), from
+  /// this seed, so that they can be trained. Without it, weights that are missing are an error.
+  std::optional<std::uint64_t> seed = {};
 };
 
 /// Embeddings and layers: what encoder and decoder have in common (BertGenerationEncoder without its mode). Immutable.
@@ -24,8 +36,8 @@ class TransformerStack {
  public:
   /// Reads `embeddings` and `encoder.layer.N`. Throws CheckpointError and ConfigError.
   TransformerStack(const WeightScope& scope, const TransformerConfig& config, const BuildOptions& build)
-      : embeddings_(scope / "embeddings", config.vocab_size, config.max_position_embeddings, config.hidden_size,
-                    config.layer_norm_eps) {
+      : embeddings_(scope / "embeddings", config.vocab_size, config.max_position_embeddings, config.type_vocab_size,
+                    config.hidden_size, config.layer_norm_eps) {
     config.validate();
     const LayerConfig layer_config = config.layer_config(build);
     layers_.reserve(config.num_hidden_layers);
@@ -47,16 +59,17 @@ class TransformerStack {
   std::vector<Layer<T>> layers_;
 };
 
-/// BertGenerationEncoder. All methods are const and thread-safe, given a Workspace a thread.
+/// The encoder of any family, as Hugging Face's AutoModel (BertGenerationEncoder, BertModel, RobertaModel, without
+/// pooler). All methods are const and thread-safe, given a Workspace a thread.
 template <typename T>
 class BasicEncoder {
  public:
   /// Loads a directory with config.json and weights of an encoder; a language model's file serves too. Throws
   /// ConfigError and CheckpointError.
   static BasicEncoder from_pretrained(const std::filesystem::path& directory, const LoadOptions& options = {});
-  /// Reads the encoder's weights at `scope`. Throws CheckpointError and ConfigError.
+  /// Reads the encoder's weights at `scope`, a model's with a head or without. Throws CheckpointError and ConfigError.
   BasicEncoder(const WeightScope& scope, const TransformerConfig& config, const BuildOptions& build = {})
-      : config_(config), stack_(scope, config, build) {}
+      : config_(config), stack_(base_scope(scope, config.family()), config, build) {}
 
   const TransformerConfig& config() const { return config_; }
   /// Bytes of packed weights.
@@ -67,15 +80,21 @@ class BasicEncoder {
   /// max_position_embeddings.
   Tensor<T> forward(const PackedBatch& batch, Workspace& workspace) const {
     Tensor<T> hidden({batch.rows(), config_.hidden_size});
-    stack_.embeddings().forward(batch.input_ids, batch.position_ids, hidden, workspace);
+    stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace);
     const std::vector<AttentionGroup> groups = self_attention_groups(batch);
     for (const Layer<T>& layer : stack_.layers()) layer.forward(hidden.view(), groups, workspace);
     return hidden;
   }
-  /// As transformers' forward: a row for every id, hidden by the mask or not. attention_mask: as input_ids, or empty.
+  /// As transformers' forward: a row for every id, hidden by the mask or not. attention_mask and token_type_ids: as
+  /// input_ids, or empty.
   Tensor<T> forward(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
-                    Workspace& workspace) const {
-    return forward(pack(input_ids, attention_mask, HiddenPositions::keep), workspace);
+                    Workspace& workspace, std::span<const TokenIds> token_type_ids = {}) const {
+    return forward(pack(input_ids, attention_mask, HiddenPositions::keep, token_type_ids), workspace);
+  }
+  /// Lays sequences one after another, with this family's positions. Throws ShapeError as bertgen::pack does.
+  PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
+                   HiddenPositions hidden, std::span<const TokenIds> token_type_ids = {}) const {
+    return bertgen::pack(input_ids, attention_mask, hidden, token_type_ids, config_.padding_idx());
   }
 
  private:
@@ -86,6 +105,17 @@ class BasicEncoder {
 extern template class BasicEncoder<float>;
 extern template class BasicEncoder<double>;
 
-using BertGenerationEncoder = BasicEncoder<float>;
+using Encoder = BasicEncoder<float>;
+
+/// Reads every checkpoint of the BERT line as its own family, as Hugging Face's class of this name does: a BERT's
+/// weights without the token types, the first step of a warm start.
+struct BertGenerationEncoder : Encoder {
+  using Encoder::Encoder;
+  explicit BertGenerationEncoder(Encoder encoder) : Encoder(std::move(encoder)) {}
+  static BertGenerationEncoder from_pretrained(const std::filesystem::path& directory, LoadOptions options = {}) {
+    options.model_type = "bert-generation";
+    return BertGenerationEncoder(Encoder::from_pretrained(directory, options));
+  }
+};
 
 }  // namespace bertgen

@@ -23,6 +23,7 @@ struct GenerateOutput;
 struct EncoderDecoderInputs {
   std::vector<TokenIds> input_ids = {};
   std::vector<AttentionMask> attention_mask = {};
+  std::vector<TokenIds> token_type_ids = {};  ///< of the source
   std::vector<TokenIds> decoder_input_ids = {};
   std::vector<AttentionMask> decoder_attention_mask = {};
   std::vector<TokenIds> labels = {};  ///< −100 does not count
@@ -91,7 +92,8 @@ class BasicEncoderDecoderModel {
   /// with the mask that transformers gives them. Throws ShapeError, ArgumentError, and ConfigError if shifting needs
   /// an id that config() lacks.
   Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs, Workspace& workspace) const {
-    const PackedBatch sources = pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::keep);
+    const PackedBatch sources =
+        encoder_.pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::keep, inputs.token_type_ids);
     std::vector<TokenIds> decoder_ids = inputs.decoder_input_ids;
     std::vector<AttentionMask> decoder_mask = inputs.decoder_attention_mask;
     if (decoder_ids.empty()) shift_right(inputs.labels, decoder_ids, decoder_mask);

@@ -1,4 +1,4 @@
-// What enters the first layer: word and position, normalised (BertGenerationEmbeddings).
+// What enters the first layer: word, token type and position, normalised (BertGenerationEmbeddings, BertEmbeddings).
 #pragma once
 
 #include <span>
@@ -9,33 +9,46 @@
 
 namespace bertgen {
 
-/// hidden = LayerNorm(word_embeddings[id] + position_embeddings[position]).
+/// hidden = LayerNorm((word_embeddings[id] + token_type_embeddings[type]) + position_embeddings[position]), without the
+/// types where the family has none.
 template <typename T>
 class Embeddings {
  public:
   Embeddings() = default;
-  /// Reads `word_embeddings`, `position_embeddings` and `LayerNorm`; the tables stay where they are stored. Throws
-  /// CheckpointError.
-  Embeddings(const WeightScope& scope, std::size_t vocab, std::size_t positions, std::size_t hidden, double epsilon)
+  /// Reads `word_embeddings`, `position_embeddings`, `token_type_embeddings` unless `types` is 0, and `LayerNorm`; the
+  /// tables stay where they are stored. Throws CheckpointError.
+  Embeddings(const WeightScope& scope, std::size_t vocab, std::size_t positions, std::size_t types, std::size_t hidden,
+             double epsilon)
       : word_embeddings_((scope / "word_embeddings").get("weight", {vocab, hidden})),
         position_embeddings_((scope / "position_embeddings").get("weight", {positions, hidden})),
-        layer_norm_(scope / "LayerNorm", hidden, epsilon) {}
+        layer_norm_(scope / "LayerNorm", hidden, epsilon) {
+    if (types != 0) token_type_embeddings_ = (scope / "token_type_embeddings").get("weight", {types, hidden});
+  }
 
   /// [vocab, hidden], as stored.
   const StoredTensor& word_embeddings() const { return word_embeddings_; }
 
-  /// hidden: [ids, hidden]. Throws ArgumentError for an id outside the vocabulary or a position outside the table.
-  void forward(std::span<const TokenId> ids, std::span<const std::int32_t> positions, TensorView<T> hidden,
-               Workspace& workspace) const {
+  /// hidden: [ids, hidden]. types: one an id, or empty: all 0; a family without types ignores them, as transformers
+  /// does. Throws ArgumentError for an id outside the vocabulary, a type or a position outside its table.
+  void forward(std::span<const TokenId> ids, std::span<const std::int32_t> types,
+               std::span<const std::int32_t> positions, TensorView<T> hidden, Workspace& workspace) const {
     std::fill_n(hidden.data(), hidden.size(), T(0));
     add_embedding<T>(word_embeddings_, ids, "token id", hidden, workspace);
+    if (token_type_embeddings_.data != nullptr) {
+      Workspace::Scope scope(workspace);
+      const auto zeros = scope.take<std::int32_t>({ids.size()});
+      std::fill_n(zeros.data(), zeros.size(), 0);
+      const std::span<const std::int32_t> first(zeros.data(), zeros.size());
+      add_embedding<T>(token_type_embeddings_, types.empty() ? first : types, "token type id", hidden, workspace);
+    }
     add_embedding<T>(position_embeddings_, positions, "position (max_position_embeddings)", hidden, workspace);
     layer_norm_.forward(hidden, {}, hidden, workspace);
   }
 
  private:
-  StoredTensor word_embeddings_;      // [vocab, hidden]
-  StoredTensor position_embeddings_;  // [positions, hidden]
+  StoredTensor word_embeddings_;        // [vocab, hidden]
+  StoredTensor position_embeddings_;    // [positions, hidden]
+  StoredTensor token_type_embeddings_;  // [types, hidden], or no data
   LayerNorm<T> layer_norm_;
 };
 
