@@ -26,18 +26,27 @@ const StoredTensor& Weights::get(std::string_view name, const Shape& expected) c
     throw CheckpointError(std::string(name) + ": expected one of F16, BF16, F32, F64, got " +
                           std::string(dtype_name(tensor->dtype)) + " (" + source_ + ")");
   }
-  mark_used(name);
+  read_.emplace(name);
   return *tensor;
 }
 
-void Weights::mark_used(std::string_view name) const { used_.emplace(name); }
+void Weights::ignore(std::string_view name) const { ignored_.emplace(name); }
+
+NamedTensors Weights::read_under(std::string_view prefix) const {
+  NamedTensors read;
+  for (auto name = read_.lower_bound(prefix); name != read_.end() && name->compare(0, prefix.size(), prefix) == 0;
+       ++name) {
+    read.emplace(name->substr(prefix.size()), tensors_.find(*name)->second);
+  }
+  return read;
+}
 
 void Weights::require_all_used() const {
   constexpr std::size_t listed = 5;
   std::size_t unused = 0;
   std::string names;
   for (const auto& [name, tensor] : tensors_) {
-    if (used_.count(name) != 0) continue;
+    if (read_.count(name) + ignored_.count(name) != 0) continue;
     if (unused++ < listed) names += (names.empty() ? "" : ", ") + name + " " + to_string(tensor.shape);
   }
   if (unused == 0) return;

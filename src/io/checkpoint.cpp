@@ -54,7 +54,7 @@ Weights load_weights(const CheckpointFiles& files) {
     if (tensor != nullptr && !weights.contains(current_name(alias))) weights.add(current_name(alias), *tensor);
   }
   for (const auto& [name, tensor] : weights.tensors()) {
-    if (is_buffer(name)) weights.mark_used(name);
+    if (is_buffer(name)) weights.ignore(name);
   }
   return weights;
 }

@@ -48,7 +48,7 @@ void ignore_extras(const Weights& weights, const std::string& scope, const Famil
   if (!family.token_types) extras.push_back(base + "embeddings.token_type_embeddings.");
   for (const auto& [name, tensor] : weights.tensors()) {
     for (const std::string& extra : extras) {
-      if (begins_with(name, extra)) weights.mark_used(name);
+      if (begins_with(name, extra)) weights.ignore(name);
     }
   }
 }
@@ -119,18 +119,46 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const s
   const WeightScope all(weights);
   BasicEncoder<T> encoder(all / "encoder", config.encoder, options.build);
   BasicDecoder<T> decoder(all / "decoder", config.decoder, options.build);
-  std::optional<Linear<T>> projection;
-  if (config.encoder.hidden_size != config.decoder.hidden_size) {
-    projection.emplace(std::initializer_list<WeightScope>{all / "enc_to_dec_proj"}, config.encoder.hidden_size,
-                       config.decoder.hidden_size, options.build);
-  }
   ignore_extras(weights, "encoder.", config.encoder.family(), "");
   ignore_extras(weights, "decoder.", config.decoder.family(), config.decoder.family().lm_head.head);
+  BasicEncoderDecoderModel model =
+      join(std::move(encoder), std::move(decoder), std::move(config), weights, options.build);
   weights.require_all_used();
-
-  BasicEncoderDecoderModel model(std::move(encoder), std::move(decoder), std::move(config), std::move(projection));
   model.set_generation_config(std::move(generation));
   model.warnings_ = std::move(warnings);
+  return model;
+}
+
+template <typename T>
+BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_encoder_decoder_pretrained(
+    const std::filesystem::path& encoder_directory, const std::filesystem::path& decoder_directory,
+    LoadOptions encoder_options, LoadOptions decoder_options, EncoderDecoderConfig config) {
+  encoder_options.is_decoder = encoder_options.add_cross_attention = false;
+  decoder_options.is_decoder = decoder_options.add_cross_attention = true;
+  auto encoder = BasicEncoder<T>::from_pretrained(encoder_directory, encoder_options);
+  auto decoder = BasicDecoder<T>::from_pretrained(decoder_directory, decoder_options);
+  Weights weights("the projection between the halves");
+  const std::size_t from = encoder.config().hidden_size;
+  const std::size_t to = decoder.config().hidden_size;
+  if (from != to && decoder_options.seed) {
+    initialize_linear(weights, "enc_to_dec_proj", from, to, *decoder_options.seed);
+  }
+  return join(std::move(encoder), std::move(decoder), std::move(config), weights, decoder_options.build);
+}
+
+template <typename T>
+BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::join(BasicEncoder<T> encoder, BasicDecoder<T> decoder,
+                                                              EncoderDecoderConfig config, const Weights& weights,
+                                                              const BuildOptions& build) {
+  std::optional<Linear<T>> projection;
+  const std::size_t from = encoder.config().hidden_size;
+  const std::size_t to = decoder.config().hidden_size;
+  const WeightScope scope = WeightScope(weights) / "enc_to_dec_proj";
+  if (from != to) projection.emplace(std::initializer_list<WeightScope>{scope}, from, to, build);
+  BasicEncoderDecoderModel model(std::move(encoder), std::move(decoder), std::move(config), std::move(projection));
+  for (auto& [name, tensor] : weights.read_under(scope.path(""))) {
+    model.projection_tensors_.emplace(scope.path(name), tensor);
+  }
   return model;
 }
 

@@ -80,4 +80,8 @@ std::vector<std::string> initialize_missing(Weights& weights, const std::string&
   return std::move(initializer).added();
 }
 
+void initialize_linear(Weights& weights, const std::string& name, std::size_t in, std::size_t out, std::uint64_t seed) {
+  Initializer(weights, seed).linear(name, in, out);
+}
+
 }  // namespace bertgen

@@ -15,4 +15,7 @@ namespace bertgen {
 std::vector<std::string> initialize_missing(Weights& weights, const std::string& scope, const TransformerConfig& config,
                                             std::uint64_t seed);
 
+/// Adds `name`.weight [out, in] and `name`.bias to `weights` in the same way.
+void initialize_linear(Weights& weights, const std::string& name, std::size_t in, std::size_t out, std::uint64_t seed);
+
 }  // namespace bertgen

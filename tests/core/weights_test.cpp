@@ -55,7 +55,7 @@ TEST_F(WeightsTest, AllUsedOnceEachIsRead) {
   add("b", {1});
   weights_.get("a", {1});
   test::expect_error<CheckpointError>([this] { weights_.require_all_used(); }, {"got 1 others: b [1] (file)"});
-  weights_.mark_used("b");
+  weights_.ignore("b");
   weights_.require_all_used();
 }
 

@@ -78,6 +78,86 @@ TEST(EncoderDecoderLayoutTest, EveryLayoutOfEveryPairOfFamiliesIsTheSameModel) {
   EXPECT_EQ(seen, 9u * 2u);
 }
 
+TEST(EncoderDecoderTensorsTest, AreThoseOfTheFileWithoutPoolers) {
+  for (const std::string& name : test::fixture_names("encoder-decoder")) {
+    if (name.substr(0, 5) != "pair-") continue;
+    SCOPED_TRACE(name);
+    Weights file;
+    read_safetensors(Fixture(name).directory() / "model.safetensors", file);
+    std::vector<std::string> expected;
+    for (const auto& [tensor, stored] : file.tensors()) {
+      if (tensor.find("pooler") == std::string::npos) expected.push_back(tensor);
+    }
+    std::vector<std::string> names;
+    for (const auto& [tensor, stored] : EncoderDecoderModel::from_pretrained(Fixture(name).directory()).tensors()) {
+      names.push_back(tensor);
+    }
+    EXPECT_EQ(names, expected);
+  }
+}
+
+class WarmStartTest : public testing::Test {
+ protected:
+  static EncoderDecoderModel start(const std::string& encoder, const std::string& decoder,
+                                   std::optional<std::uint64_t> seed = 7, EncoderDecoderConfig config = {}) {
+    LoadOptions options;
+    options.seed = seed;
+    return EncoderDecoderModel::from_encoder_decoder_pretrained(
+        Fixture(encoder).directory(), Fixture(decoder).directory(), {}, options, std::move(config));
+  }
+  static Tensor<double> values(const EncoderDecoderModel& model, const std::string& name) {
+    return model.tensors().at(name).to<double>();
+  }
+};
+
+TEST_F(WarmStartTest, JoinsHalvesOfAnyFamily) {
+  EncoderDecoderConfig ids;
+  ids.decoder_start_token_id = 2;
+  ids.eos_token_id = {3};
+  const EncoderDecoderModel model = start("roberta-encoder", "bert-decoder", 7, ids);
+  EXPECT_EQ(model.config().encoder.model_type, "roberta");
+  EXPECT_TRUE(model.config().decoder.add_cross_attention);
+  const GenerateOutput output = model.generate({{3, 4, 5}});
+  EXPECT_EQ(output.sequences.size(), 1u);
+}
+
+TEST_F(WarmStartTest, DrawsCrossAttentionAsTransformersInitialisesIt) {
+  const EncoderDecoderModel model = start("bert-encoder", "bert-decoder");
+  const std::string layer = "decoder.bert.encoder.layer.1.crossattention.";
+  const Tensor<double> query = values(model, layer + "self.query.weight");
+  double mean = 0;
+  double square = 0;
+  for (std::size_t i = 0; i < query.size(); ++i) mean += query[i], square += query[i] * query[i];
+  const auto count = static_cast<double>(query.size());
+  EXPECT_NEAR(mean / count, 0, 4 * 0.02 / std::sqrt(count));
+  EXPECT_NEAR(std::sqrt(square / count), 0.02, 4 * 0.02 / std::sqrt(2 * count));  // four standard errors
+  EXPECT_EQ(values(model, layer + "self.query.bias")[3], 0);
+  EXPECT_EQ(values(model, layer + "output.LayerNorm.weight")[3], 1);
+  EXPECT_GT(test::largest_difference(query, values(model, layer + "self.key.weight")), 0.01);
+}
+
+TEST_F(WarmStartTest, SeedSaysWhatIsDrawn) {
+  const std::string name = "decoder.bert.encoder.layer.0.crossattention.output.dense.weight";
+  const Tensor<double> first = values(start("bert-encoder", "bert-decoder", 7), name);
+  EXPECT_TRUE(test::same_bits(first, values(start("bert-encoder", "bert-decoder", 7), name)));
+  EXPECT_GT(test::largest_difference(first, values(start("bert-encoder", "bert-decoder", 8), name)), 0.01);
+}
+
+TEST_F(WarmStartTest, DifferentSizesGetAProjection) {
+  const EncoderDecoderModel model = start("encoder-only", "bert-decoder");
+  EXPECT_EQ(values(model, "enc_to_dec_proj.weight").shape(), (Shape{16, 32}));
+}
+
+TEST_F(WarmStartTest, NothingIsDrawnWithoutASeed) {
+  test::expect_error<CheckpointError>([] { start("bert-encoder", "bert-decoder", std::nullopt); },
+                                      {"crossattention.self.query.weight", "found none"});
+}
+
+TEST_F(WarmStartTest, HeadThatABareEncoderLacksIsDrawn) {
+  const EncoderDecoderModel model = start("roberta-encoder", "roberta-encoder");
+  EXPECT_EQ(values(model, "decoder.lm_head.layer_norm.weight")[0], 1);
+}
+
 /// Two layers each way and the head over sums of up to 21 terms; see layer_test.cpp.
 template <typename T>
 constexpr double rounding = 8e3 * test::rounding<T>(24);

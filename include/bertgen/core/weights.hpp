@@ -31,8 +31,11 @@ struct StoredTensor {
   }
 };
 
+/// Tensors by the names that they have in a file, in alphabetical order.
+using NamedTensors = std::map<std::string, StoredTensor, std::less<>>;
+
 /// The tensors of a checkpoint, with a record of which were used. Filled by a loader, read through WeightScope.
-/// Reading marks names as used, so a Weights belongs to one thread while a model is built from it.
+/// Reading is recorded, so a Weights belongs to one thread while a model is built from it.
 class Weights {
  public:
   /// `source` names the tensors' origin in errors, usually the file's name.
@@ -41,24 +44,27 @@ class Weights {
   /// Throws CheckpointError if `name` is there already.
   void add(std::string name, StoredTensor tensor);
   bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
-  /// The tensor; marks it used. Throws CheckpointError naming what is missing, or both shapes if they differ, or the
+  /// The tensor; records that it was read. Throws CheckpointError naming what is missing, or both shapes if they differ, or the
   /// type if it is not a floating one.
   const StoredTensor& get(std::string_view name, const Shape& expected) const;
-  /// The tensor, whatever its shape and type; does not mark it.
+  /// The tensor, whatever its shape and type; does not record it.
   const StoredTensor* find(std::string_view name) const;
   /// Records that a tensor needs no reader (an ignorable buffer).
-  void mark_used(std::string_view name) const;
+  void ignore(std::string_view name) const;
   /// Throws CheckpointError naming up to five tensors that nobody has read.
   void require_all_used() const;
 
+  /// The tensors that get() has returned and whose names begin with `prefix`, without it.
+  NamedTensors read_under(std::string_view prefix) const;
+
   const std::string& source() const { return source_; }
-  /// Every name with its tensor, in alphabetical order.
-  const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
+  const NamedTensors& tensors() const { return tensors_; }
 
  private:
   std::string source_;
-  std::map<std::string, StoredTensor, std::less<>> tensors_;
-  mutable std::set<std::string, std::less<>> used_;
+  NamedTensors tensors_;
+  mutable std::set<std::string, std::less<>> read_;
+  mutable std::set<std::string, std::less<>> ignored_;
 };
 
 /// Weights whose names begin with a prefix: `WeightScope(weights) / "encoder" / "layer" / 3` reads "encoder.layer.3.…".

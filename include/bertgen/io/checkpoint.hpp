@@ -20,7 +20,7 @@ CheckpointFiles find_checkpoint(const std::filesystem::path& directory);
 
 /// All tensors of a checkpoint by the names that transformers 5 gives them: `gamma` and `beta` of a LayerNorm as
 /// `weight` and `bias`, names that the file's metadata says share another's storage beside that other. Buffers that
-/// hold no weights (`position_ids`) are marked as used. Throws CheckpointError.
+/// hold no weights (`position_ids`) are ignored. Throws CheckpointError.
 Weights load_weights(const CheckpointFiles& files);
 
 }  // namespace bertgen

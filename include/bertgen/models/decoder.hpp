@@ -19,10 +19,22 @@ class BasicDecoder {
       : config_(config),
         stack_(base_scope(scope, config.family()), config, build),
         lm_head_(scope, config.family().lm_head, config.layer_config(build), stack_.embeddings().word_embeddings(),
-                 config.tie_word_embeddings) {}
+                 config.tie_word_embeddings) {
+    const std::string head(config.family().lm_head.head);
+    for (auto& [name, tensor] : (scope / head).weights().read_under((scope / head).path(""))) {
+      tensors_.emplace(head + "." + name, tensor);
+    }
+    const std::string base = base_scope(scope, config.family()).path("");
+    for (auto& [name, tensor] : scope.weights().read_under(base)) {
+      if (name.compare(0, head.size(), head) != 0)
+        tensors_.emplace(std::string(config.family().base) + "." + name, tensor);
+    }
+  }
 
   const TransformerConfig& config() const { return config_; }
   std::size_t bytes() const { return stack_.bytes() + lm_head_.bytes(); }
+  /// As BasicEncoder::tensors(); a tied head's matrix is there once, as the word embeddings.
+  const NamedTensors& tensors() const { return tensors_; }
 
   /// An empty cache for `rows` sequences, expected to become at most `most_rows` of up to `max_length` tokens.
   EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0) const {
@@ -98,6 +110,7 @@ class BasicDecoder {
   TransformerConfig config_;
   TransformerStack<T> stack_;
   LMHead<T> lm_head_;
+  NamedTensors tensors_;
 };
 
 extern template class BasicDecoder<float>;

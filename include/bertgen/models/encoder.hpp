@@ -69,11 +69,15 @@ class BasicEncoder {
   static BasicEncoder from_pretrained(const std::filesystem::path& directory, const LoadOptions& options = {});
   /// Reads the encoder's weights at `scope`, a model's with a head or without. Throws CheckpointError and ConfigError.
   BasicEncoder(const WeightScope& scope, const TransformerConfig& config, const BuildOptions& build = {})
-      : config_(config), stack_(base_scope(scope, config.family()), config, build) {}
+      : config_(config), stack_(base_scope(scope, config.family()), config, build) {
+    tensors_ = scope.weights().read_under(base_scope(scope, config.family()).path(""));
+  }
 
   const TransformerConfig& config() const { return config_; }
   /// Bytes of packed weights.
   std::size_t bytes() const { return stack_.bytes(); }
+  /// The weights as they are stored, by the names of Hugging Face's class.
+  const NamedTensors& tensors() const { return tensors_; }
 
   /// The last layer's output. Result: [rows, hidden_size], for sequences of equal length that is
   /// [batch, length, hidden_size]. Throws ArgumentError for an id outside the vocabulary or a sequence longer than
@@ -100,6 +104,7 @@ class BasicEncoder {
  private:
   TransformerConfig config_;
   TransformerStack<T> stack_;
+  NamedTensors tensors_;
 };
 
 extern template class BasicEncoder<float>;

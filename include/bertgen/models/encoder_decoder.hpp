@@ -46,6 +46,15 @@ class BasicEncoderDecoderModel {
   /// Throws ConfigError and CheckpointError.
   static BasicEncoderDecoderModel from_pretrained(const std::filesystem::path& directory,
                                                   const LoadOptions& options = {});
+  /// Warm start: two directories of the BERT line, encoders or models with a head, become the halves, as in Hugging
+  /// Face's method. `config` has the ids of the whole; the halves' flags are set as the pair needs them. What both lack
+  /// (cross-attention, enc_to_dec_proj) is drawn from the seed of `decoder_options`, which is needed then. Throws
+  /// ConfigError and CheckpointError.
+  static BasicEncoderDecoderModel from_encoder_decoder_pretrained(const std::filesystem::path& encoder,
+                                                                  const std::filesystem::path& decoder,
+                                                                  LoadOptions encoder_options = {},
+                                                                  LoadOptions decoder_options = {},
+                                                                  EncoderDecoderConfig config = {});
   /// From two halves. Throws ConfigError if the decoder has no cross-attention, or if the sizes differ and
   /// enc_to_dec_proj is missing. The ids of `config` are used, its halves replaced by those of the models.
   BasicEncoderDecoderModel(BasicEncoder<T> encoder, BasicDecoder<T> decoder, EncoderDecoderConfig config = {},
@@ -78,6 +87,13 @@ class BasicEncoderDecoderModel {
     return encoder_.bytes() + decoder_.bytes() + (enc_to_dec_proj_ ? enc_to_dec_proj_->bytes() : 0);
   }
 
+  /// The weights of all parts as they are stored, by the names of Hugging Face's class.
+  NamedTensors tensors() const {
+    NamedTensors all = projection_tensors_;
+    for (const auto& [name, tensor] : encoder_.tensors()) all.emplace("encoder." + name, tensor);
+    for (const auto& [name, tensor] : decoder_.tensors()) all.emplace("decoder." + name, tensor);
+    return all;
+  }
   /// Encodes the sources and makes the decoder's cache attend to them, one row a source.
   void attend_to(const PackedBatch& sources, TensorView<const T> states, EncoderDecoderCache<T>& cache,
                  Workspace& workspace) const {
@@ -154,6 +170,9 @@ class BasicEncoderDecoderModel {
     }
   }
 
+  /// Halves and, between different hidden sizes, the projection at `weights`' enc_to_dec_proj.
+  static BasicEncoderDecoderModel join(BasicEncoder<T> encoder, BasicDecoder<T> decoder, EncoderDecoderConfig config,
+                                       const Weights& weights, const BuildOptions& build);
   /// The defaults of a model that comes with none: the special ids of its configuration.
   static std::shared_ptr<const GenerationConfig> ids_for_generation(const EncoderDecoderConfig& config);
 
@@ -161,6 +180,7 @@ class BasicEncoderDecoderModel {
   BasicEncoder<T> encoder_;
   BasicDecoder<T> decoder_;
   std::optional<Linear<T>> enc_to_dec_proj_;
+  NamedTensors projection_tensors_;
   std::shared_ptr<const GenerationConfig> generation_config_;
   std::vector<std::string> warnings_;
 };
