@@ -40,7 +40,8 @@ class EncodeHandler final : public Handler {
     }
     const std::vector<TokenIds> ids = {source.input_ids};
     const std::vector<AttentionMask> mask = {source.attention_mask};
-    const Tensor<float> states = encoder_->forward(ids, mask, workspace_);  // [length, hidden]
+    const std::vector<TokenIds> types = {source.token_type_ids};
+    const Tensor<float> states = encoder_->forward(ids, mask, workspace_, types);  // [length, hidden]
     Answer answer;
     if (pooling == "none") {
       answer.fields["last_hidden_state"] = Json::array();

@@ -10,6 +10,7 @@ struct Prepared {
   Source source;
   TokenIds prompt;
   GenerationConfig config;
+  std::uint64_t number = 0;  ///< of the request in the input: what sampling draws depends on it, not on the batch
 };
 
 class GenerateHandler final : public Handler {
@@ -29,9 +30,12 @@ class GenerateHandler final : public Handler {
   std::vector<Answer> answer(const std::vector<Json>& requests) override {
     std::vector<Prepared> prepared(requests.size());
     std::vector<Answer> answers = answer_each(requests, [&](const Json& request) {
-      prepared[static_cast<std::size_t>(&request - requests.data())] = prepare(request);
+      const auto index = static_cast<std::size_t>(&request - requests.data());
+      prepared[index] = prepare(request);
+      prepared[index].number = answered_ + index;
       return Answer{};
     });
+    answered_ += requests.size();
     // Requests that want the same options are computed together.
     std::vector<bool> taken(requests.size());
     for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -102,7 +106,9 @@ class GenerateHandler final : public Handler {
     for (std::size_t i : group) {
       inputs.input_ids.push_back(prepared[i].source.input_ids);
       inputs.attention_mask.push_back(prepared[i].source.attention_mask);
+      inputs.token_type_ids.push_back(prepared[i].source.token_type_ids);
       inputs.decoder_input_ids.push_back(prepared[i].prompt);
+      inputs.requests.push_back(prepared[i].number);
     }
     try {
       const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config);
@@ -137,6 +143,7 @@ class GenerateHandler final : public Handler {
   TextCoder coder_;
   Session session_;
   GenerationConfig defaults_;
+  std::uint64_t answered_ = 0;
   std::set<std::string> warned_;
 };
 

@@ -49,12 +49,17 @@ Source read_source(const Json& request, const TextCoder& coder) {
   Source source;
   source.input_ids = text ? coder.encode(*text) : *ids;
   source.empty_text = text && source.input_ids.empty();
+  const auto require_parallel = [&source](const char* field, const auto& values) {
+    if (!values || values->size() == source.input_ids.size()) return;
+    throw ShapeError(std::string(field) + ": expected " + std::to_string(source.input_ids.size()) +
+                     " values, one for each input id, got " + std::to_string(values->size()));
+  };
   const auto mask = mask_field(request, "attention_mask");
-  if (mask && mask->size() != source.input_ids.size()) {
-    throw ShapeError("attention_mask: expected " + std::to_string(source.input_ids.size()) +
-                     " values, one for each input id, got " + std::to_string(mask->size()));
-  }
+  require_parallel("attention_mask", mask);
   source.attention_mask = mask.value_or(AttentionMask{});
+  const auto types = ids_field(request, "token_type_ids");
+  require_parallel("token_type_ids", types);
+  source.token_type_ids = types.value_or(TokenIds{});
   return source;
 }
 

@@ -29,11 +29,12 @@ struct TextCoder {
 struct Source {
   TokenIds input_ids;
   AttentionMask attention_mask;
+  TokenIds token_type_ids;
   bool empty_text = false;  ///< given as a text that has no tokens
 };
 
-/// Reads `text` or `input_ids`, and `attention_mask`. Throws ArgumentError unless there is exactly one of the first
-/// two.
+/// Reads `text` or `input_ids`, `attention_mask` and `token_type_ids`. Throws ArgumentError unless there is exactly one
+/// of the first two, ShapeError for others that do not fit.
 Source read_source(const Json& request, const TextCoder& coder);
 
 /// Throws ArgumentError naming the field, `name`, if there are no ids.

@@ -30,6 +30,7 @@ class ScoreHandler final : public Handler {
     EncoderDecoderInputs inputs;
     inputs.input_ids.push_back(std::move(source.input_ids));
     inputs.attention_mask.push_back(std::move(source.attention_mask));
+    inputs.token_type_ids.push_back(std::move(source.token_type_ids));
     inputs.labels.push_back(std::move(*labels));
     const Seq2SeqLMOutput<float> output = session_.forward(inputs);
     Answer answer;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "bertgen/core/error.hpp"
 #include "json.hpp"
@@ -23,6 +24,16 @@ void for_each_field(Config& config, Visitor&& visit) {
   visit("num_return_sequences", config.num_return_sequences);
   visit("length_penalty", config.length_penalty);
   visit("early_stopping", config.early_stopping);
+  visit("do_sample", config.do_sample);
+  visit("temperature", config.temperature);
+  visit("top_h", config.top_h);
+  visit("top_k", config.top_k);
+  visit("top_p", config.top_p);
+  visit("min_p", config.min_p);
+  visit("typical_p", config.typical_p);
+  visit("epsilon_cutoff", config.epsilon_cutoff);
+  visit("eta_cutoff", config.eta_cutoff);
+  visit("seed", config.seed);
   visit("sequence_bias", config.sequence_bias);
   visit("encoder_repetition_penalty", config.encoder_repetition_penalty);
   visit("repetition_penalty", config.repetition_penalty);
@@ -47,6 +58,9 @@ void for_each_field(Config& config, Visitor&& visit) {
 void read(const JsonFields& fields, const char* key, std::optional<std::size_t>& field) {
   const auto value = fields.integer(key, 0, longest);
   field = value ? std::optional(static_cast<std::size_t>(*value)) : std::nullopt;
+}
+void read(const JsonFields& fields, const char* key, std::optional<std::int64_t>& field) {
+  field = fields.integer(key, 0, std::numeric_limits<std::int64_t>::max());
 }
 void read(const JsonFields& fields, const char* key, std::optional<double>& field) {
   field = fields.number(key);
@@ -126,21 +140,22 @@ struct Unsupported {
 };
 const std::vector<Unsupported>& unsupported_options() {
   static const std::vector<Unsupported> options = {
-      {"do_sample", {false}},       {"num_beam_groups", {1}},
-      {"diversity_penalty", {0.0}}, {"penalty_alpha", {0.0}},
-      {"constraints", {}},          {"force_words_ids", {}},
-      {"dola_layers", {}},          {"guidance_scale", {1.0}},
-      {"watermarking_config", {}},  {"max_time", {}},
-      {"stop_strings", {}},         {"prompt_lookup_num_tokens", {}},
-      {"assistant_early_exit", {}}, {"token_healing", {false}},
-      {"low_memory", {false}},      {"use_mtp", {false}},
+      {"num_beam_groups", {1}},   {"diversity_penalty", {0.0}},     {"penalty_alpha", {0.0}},
+      {"constraints", {}},        {"force_words_ids", {}},          {"dola_layers", {}},
+      {"guidance_scale", {1.0}},  {"watermarking_config", {}},      {"max_time", {}},
+      {"stop_strings", {}},       {"prompt_lookup_num_tokens", {}}, {"assistant_early_exit", {}},
+      {"token_healing", {false}}, {"low_memory", {false}},          {"use_mtp", {false}},
   };
   return options;
 }
 
-/// Options that matter only to sampling, which is off.
-constexpr std::array sampling_options = {"temperature", "top_k",          "top_p",      "min_p",
-                                         "typical_p",   "epsilon_cutoff", "eta_cutoff", "top_h"};
+/// Options that matter only to sampling, with the value that every configuration of transformers 4 has, or null.
+const std::vector<std::pair<const char*, Json>>& sampling_options() {
+  static const std::vector<std::pair<const char*, Json>> options = {
+      {"temperature", 1.0}, {"top_k", 50},           {"top_p", 1.0},      {"min_p", nullptr},
+      {"typical_p", 1.0},   {"epsilon_cutoff", 0.0}, {"eta_cutoff", 0.0}, {"top_h", nullptr}};
+  return options;
+}
 
 /// Keys without effect on the result: what is returned beside it, how transformers caches, what assistants do.
 constexpr std::array ignored_keys = {"_from_model_config",
@@ -192,10 +207,6 @@ std::vector<std::string> update_from(GenerationConfig& config, const Json& objec
     const bool is_unsupported = std::any_of(unsupported_options().begin(), unsupported_options().end(),
                                             [&name = key](const Unsupported& option) { return name == option.key; });
     if (is_unsupported || lists(known, key) || lists(ignored_keys, key)) continue;
-    if (lists(sampling_options, key)) {
-      if (!value.is_null()) warnings.push_back(source + "." + key + ": has no effect without do_sample");
-      continue;
-    }
     if (unknown_keys == GenerationConfig::UnknownKeys::refuse) {
       throw ConfigError(source + "." + key + ": expected an option of generate(), got an unknown name");
     }
@@ -206,6 +217,11 @@ std::vector<std::string> update_from(GenerationConfig& config, const Json& objec
     if (object.contains(key)) read(fields, key, field);
   });
   updated.validate();
+  for (const auto& [key, usual] : sampling_options()) {
+    if (!updated.do_sample.value_or(false) && fields.has(key) && fields.raw(key) != usual) {
+      warnings.push_back(source + "." + key + ": has no effect without do_sample");
+    }
+  }
   config = std::move(updated);
   return warnings;
 }
@@ -249,7 +265,9 @@ void GenerationConfig::validate() const {
   if (max_new_tokens == 0u) fail("max_new_tokens: expected at least 1, got 0");
   if (num_beams == 0u) fail("num_beams: expected at least 1, got 0");
   if (num_return_sequences == 0u) fail("num_return_sequences: expected at least 1, got 0");
-  if (num_return_sequences.value_or(1) > num_beams.value_or(1)) {
+  const bool samples = do_sample.value_or(false);
+  const std::size_t beams = num_beams.value_or(1);
+  if (num_return_sequences.value_or(1) > beams && !(samples && beams == 1)) {
     fail("num_return_sequences: expected at most num_beams, " + std::to_string(num_beams.value_or(1)) + ", got " +
          std::to_string(*num_return_sequences));
   }
@@ -258,6 +276,16 @@ void GenerationConfig::validate() const {
     if (penalty && !(*penalty > 0)) {
       fail(std::string(name) + ": expected a number above 0, got " + std::to_string(*penalty));
     }
+  }
+  const auto require = [&](const char* name, const std::optional<double>& value, bool good, const char* expected) {
+    if (value && !good) fail(std::string(name) + ": expected " + expected + ", got " + std::to_string(*value));
+  };
+  if (samples) {
+    require("temperature", temperature, temperature > 0.0, "a number above 0 (do_sample false is greedy search)");
+    require("top_h", top_h, top_h > 0.0 && top_h <= 1.0, "a number above 0 and up to 1");
+    require("top_p", top_p, top_p >= 0.0 && top_p <= 1.0, "a number from 0 to 1");
+    require("min_p", min_p, min_p >= 0.0 && min_p <= 1.0, "a number from 0 to 1");
+    require("typical_p", typical_p, typical_p > 0.0, "a number above 0");
   }
   if (bad_words_ids && lists(*bad_words_ids, TokenIds{})) {
     fail("bad_words_ids: expected non-empty lists of token ids, got an empty one");

@@ -23,6 +23,7 @@ TEST_P(EncodeParity, AnswersWhatTransformersAnswers) {
   std::vector<Json> requests;
   for (std::size_t i = 0; i < input_ids.size(); ++i) {
     requests.push_back({{"id", i}, {"input_ids", input_ids[i]}, {"attention_mask", mask[i]}});
+    if (fixture.has("token_type_ids")) requests[i]["token_type_ids"] = fixture.rows<TokenId>("token_type_ids")[i];
   }
   const auto answers = ask("encode", fixture.directory(), requests);
   std::size_t element = 0;

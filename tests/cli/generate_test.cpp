@@ -86,20 +86,36 @@ std::vector<Json> mixed_requests() {
   return requests;
 }
 
-TEST(Generate, AnswersTheSameInAnyBatchOnAnyNumberOfThreads) {
+/// Expects the same answers to mixed_requests() whatever is computed together.
+void expect_same_in_any_batch(const Arguments& options) {
   const std::string input = lines(mixed_requests());
   std::string expected;
   for (const char* batch_size : {"1", "3", "16", "1000"}) {
     for (const char* threads : {"1", "2"}) {
-      const Result result =
-          run({"generate", "--model", fixture("plain"), "--jsonl", "--batch-size", batch_size, "--threads", threads},
-              input);
+      const Result result = run(
+          with({"generate", "--model", fixture("plain"), "--jsonl", "--batch-size", batch_size, "--threads", threads},
+               options),
+          input);
       EXPECT_EQ(result.status, some_failed) << result.err;
       if (expected.empty()) expected = result.out;
       EXPECT_EQ(result.out, expected) << batch_size << " requests a batch, " << threads << " threads";
     }
   }
   EXPECT_EQ(lines_of(expected).size(), mixed_requests().size());
+}
+
+TEST(Generate, AnswersTheSameInAnyBatchOnAnyNumberOfThreads) { expect_same_in_any_batch({}); }
+
+TEST(Generate, SamplesTheSameInAnyBatchOnAnyNumberOfThreads) {
+  expect_same_in_any_batch({"--do-sample", "true", "--temperature", "2", "--seed", "9"});
+}
+
+TEST(Generate, SamplesAnewForEachRequestAndSeed) {
+  const std::vector<Json> requests(2, {{"input_ids", {4, 5, 6}}, {"generation", {{"do_sample", true}}}});
+  const auto answers = ask("generate", fixture("plain"), requests, {"--temperature", "2"});
+  EXPECT_NE(answers[0], answers[1]);
+  EXPECT_EQ(ask("generate", fixture("plain"), requests, {"--temperature", "2"}), answers);
+  EXPECT_NE(ask("generate", fixture("plain"), requests, {"--temperature", "2", "--seed", "1"}), answers);
 }
 
 TEST(Generate, TakesOptionsOfTheRequestBeforeTheCommandLineBeforeTheCheckpoint) {

@@ -32,6 +32,7 @@ TEST_P(ScoreParity, AnswersWhatTransformersAnswers) {
   std::vector<Json> requests;
   for (std::size_t i = 0; i < labels.size(); ++i) {
     requests.push_back({{"id", i}, {"input_ids", input_ids[i]}, {"attention_mask", mask[i]}, {"labels", labels[i]}});
+    if (fixture.has("token_type_ids")) requests[i]["token_type_ids"] = fixture.rows<TokenId>("token_type_ids")[i];
   }
   const auto answers = ask("score", fixture.directory(), requests);
   const Tensor<double> logits = fixture.tensor("label_logits");

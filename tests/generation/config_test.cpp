@@ -25,6 +25,16 @@ const Json everything = {{"max_length", 30},
                          {"num_return_sequences", 2},
                          {"length_penalty", 0.6},
                          {"early_stopping", "never"},
+                         {"do_sample", true},
+                         {"temperature", 0.75},
+                         {"top_h", 0.5},
+                         {"top_k", 40},
+                         {"top_p", 0.9},
+                         {"min_p", 0.05},
+                         {"typical_p", 0.95},
+                         {"epsilon_cutoff", 0.001},
+                         {"eta_cutoff", 0.002},
+                         {"seed", 5000000000},
                          {"sequence_bias", {{{5, 6}, -1.5}, {{7}, 2.0}}},
                          {"encoder_repetition_penalty", 1.1},
                          {"repetition_penalty", 1.2},
@@ -67,6 +77,16 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.num_return_sequences, 2u);
   EXPECT_EQ(config.length_penalty, 0.6);
   EXPECT_EQ(config.early_stopping, EarlyStopping::never);
+  EXPECT_EQ(config.do_sample, true);
+  EXPECT_EQ(config.temperature, 0.75);
+  EXPECT_EQ(config.top_h, 0.5);
+  EXPECT_EQ(config.top_k, 40u);
+  EXPECT_EQ(config.top_p, 0.9);
+  EXPECT_EQ(config.min_p, 0.05);
+  EXPECT_EQ(config.typical_p, 0.95);
+  EXPECT_EQ(config.epsilon_cutoff, 0.001);
+  EXPECT_EQ(config.eta_cutoff, 0.002);
+  EXPECT_EQ(config.seed, 5000000000);
   ASSERT_EQ(config.sequence_bias->size(), 2u);
   EXPECT_EQ(config.sequence_bias->at(0), (std::pair{TokenIds{5, 6}, -1.5}));
   EXPECT_EQ(config.encoder_repetition_penalty, 1.1);
@@ -177,13 +197,31 @@ TEST(GenerationConfigTest, TextThatIsNoObjectIsRefused) {
   }
 }
 
-TEST(GenerationConfigTest, SamplingIsRefused) {
+TEST(GenerationConfigTest, SamplingOptionsAreCheckedWhereTheyCount) {
+  EXPECT_TRUE(warnings({{"do_sample", true}, {"top_k", 10}, {"temperature", 0.5}}).empty());
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"temperature", 0.0},
+                                   {"temperature", -1.0},
+                                   {"top_h", 0.0},
+                                   {"top_h", 1.5},
+                                   {"top_p", 1.5},
+                                   {"min_p", -0.1},
+                                   {"typical_p", 0.0}}) {
+    test::expect_error<ConfigError>(
+        [&, &k = key, &v = value] {
+          parse({{"do_sample", true}, {k, v}});
+        },
+        {std::string(key) + ": expected a number", "got "});
+    EXPECT_EQ(warnings({{key, value}}).size(), 1u);
+  }
+}
+
+TEST(GenerationConfigTest, SamplingMayReturnAnyNumberOfSequences) {
+  EXPECT_EQ(parse({{"do_sample", true}, {"num_return_sequences", 7}}).num_return_sequences, 7u);
   test::expect_error<ConfigError>(
       [] {
-        parse({{"do_sample", true}, {"top_k", 10}});
+        parse({{"do_sample", true}, {"num_beams", 2}, {"num_return_sequences", 7}});
       },
-      {"g.json.do_sample", "not supported", "got true"});
-  EXPECT_TRUE(warnings({{"do_sample", false}}).empty());
+      {"num_return_sequences: expected at most num_beams, 2"});
 }
 
 TEST(GenerationConfigTest, UnsupportedOptionsAreRefusedUnlessNeutral) {
@@ -209,9 +247,17 @@ TEST(GenerationConfigTest, UnsupportedOptionsAreRefusedUnlessNeutral) {
 }
 
 TEST(GenerationConfigTest, SamplingOptionsAloneAreWarnedOf) {
-  EXPECT_EQ(warnings({{"temperature", 0.7}, {"top_k", 50}}),
+  EXPECT_EQ(warnings({{"temperature", 0.7}, {"top_k", 20}}),
             (Warnings{"g.json.temperature: has no effect without do_sample",
                       "g.json.top_k: has no effect without do_sample"}));
+  // What transformers 4 wrote into every file.
+  EXPECT_TRUE(warnings({{"temperature", 1.0},
+                        {"top_k", 50},
+                        {"top_p", 1.0},
+                        {"typical_p", 1.0},
+                        {"epsilon_cutoff", 0.0},
+                        {"eta_cutoff", 0.0}})
+                  .empty());
 }
 
 TEST(GenerationConfigTest, UnknownOptionsAreRefusedOrWarnedOf) {
@@ -306,8 +352,8 @@ TEST(GenerationConfigFromModelTest, ModelWithoutOptionsHasNone) {
 TEST(GenerationConfigFromModelTest, ErrorsNameTheFile) {
   test::expect_error<ConfigError>([] { generation_config_from_model(R"({"decoder": {"num_beams": "x"}})", "c.json"); },
                                   {"c.json.num_beams: expected"});
-  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"do_sample": true})", "c.json"); },
-                                  {"c.json.do_sample", "not supported"});
+  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"penalty_alpha": 0.6})", "c.json"); },
+                                  {"c.json.penalty_alpha", "not supported"});
   test::expect_error<ConfigError>([] { generation_config_from_model("{", "c.json"); }, {"c.json: "});
 }
 

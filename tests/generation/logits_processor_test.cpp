@@ -1,11 +1,10 @@
-#include "bertgen/generation/logits_processor.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "bertgen/generation/logits_warper.hpp"
 #include "support/numbers.hpp"
 
 namespace bertgen {

@@ -264,9 +264,9 @@ TEST_F(CheckpointTest, WithoutThatFileItComesFromTheConfiguration) {
   EXPECT_EQ(model.generation_config().decoder_start_token_id, 2);
 }
 
-TEST_F(CheckpointTest, CheckpointThatSamplesIsRefused) {
-  write_generation(R"({"do_sample": true})");
-  expect_refused<ConfigError>({"generation_config.json.do_sample", "not supported", "got true"});
+TEST_F(CheckpointTest, CheckpointThatSearchesInAnUnsupportedWayIsRefused) {
+  write_generation(R"({"penalty_alpha": 0.6})");
+  expect_refused<ConfigError>({"generation_config.json.penalty_alpha", "not supported", "got 0.6"});
 }
 
 TEST_F(CheckpointTest, EncoderAloneLoadsFromABareFileOrALanguageModels) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "bertgen/generation/random.hpp"
 #include "bertgen/generation/stepper.hpp"
 
 namespace bertgen {
@@ -13,6 +14,7 @@ struct BeamSettings {
   std::size_t num_return_sequences = 1;
   double length_penalty = 1;
   EarlyStopping early_stopping = EarlyStopping::no;
+  bool do_sample = false;
 };
 
 /// The search for one item: no item's result depends on another's.
@@ -43,8 +45,8 @@ class BeamItem {
   /// How many candidates advance() needs: enough that num_beams remain when every end token is among them.
   std::size_t candidates_wanted() const { return std::max<std::size_t>(2, 1 + eos_->size()) * settings_->num_beams; }
 
-  /// One step. candidates: the best, in falling order of score. Sets `parents` to the beams that the new running ones
-  /// continue.
+  /// One step. candidates: the best, in falling order of score, or those drawn, in the order of their drawing. Sets
+  /// `parents` to the beams that the new running ones continue.
   void advance(const std::vector<Candidate>& candidates, std::vector<std::size_t>& parents) {
     const std::size_t beams = settings_->num_beams;
     const std::size_t generated = running_[0].ids.size() + 1 - item_->prompt.size();
@@ -56,9 +58,12 @@ class BeamItem {
     // Candidates that hit run on only where nothing else is left.
     std::vector<std::size_t> order;
     for (const bool wanted : {false, true}) {
+      const auto begin = static_cast<std::ptrdiff_t>(order.size());
       for (std::size_t i = 0; i < candidates.size(); ++i) {
         if (hit[i] == wanted) order.push_back(i);
       }
+      std::stable_sort(order.begin() + begin, order.end(),
+                       [&](std::size_t a, std::size_t b) { return candidates[a].score > candidates[b].score; });
     }
     order.resize(beams);
     std::vector<Beam> next;
@@ -157,12 +162,49 @@ std::vector<typename BeamItem<T>::Candidate> best_candidates(const BeamItem<T>& 
   return heap;
 }
 
+/// Of the same continuations `count` drawn without replacement, by the softmax of their scores, in the order of their
+/// drawing: that is the order of score + Gumbel noise. Throws ArgumentError if fewer have a probability.
+template <typename T, typename RowOf>
+std::vector<typename BeamItem<T>::Candidate> drawn_candidates(const BeamItem<T>& item, TensorView<const T> scores,
+                                                              RowOf row_of, std::size_t count,
+                                                              const RequestRandom& random) {
+  using Candidate = typename BeamItem<T>::Candidate;
+  std::vector<Candidate> candidates;
+  T largest = processors::banned<T>;
+  for (std::size_t beam = 0; beam < item.running().size(); ++beam) {
+    const T* row = scores.row(row_of(beam));
+    for (std::size_t token = 0; token < scores.cols(); ++token) {
+      const T score = item.running()[beam].score + row[token];
+      if (!(score > processors::banned<T>)) continue;
+      candidates.push_back({beam, static_cast<TokenId>(token), score});
+      largest = std::max(largest, score);
+    }
+  }
+  std::erase_if(candidates, [largest](const Candidate& c) { return std::exp(c.score - largest) == 0; });
+  if (candidates.size() < count) {
+    throw ArgumentError("do_sample with num_beams: expected the cut-offs to leave " + std::to_string(count) +
+                        " candidates, got " + std::to_string(candidates.size()));
+  }
+  const std::size_t step = item.running()[0].ids.size() - item.item().prompt.size();
+  std::vector<std::pair<double, std::size_t>> keys;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const std::size_t index = candidates[i].beam * scores.cols() + static_cast<std::size_t>(candidates[i].token);
+    const double uniform = 1 - random.uniform(step, index);  // in (0, 1]
+    keys.emplace_back(static_cast<double>(candidates[i].score) - std::log(-std::log(uniform)), i);
+  }
+  std::partial_sort(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(count), keys.end(), std::greater<>());
+  std::vector<Candidate> drawn;
+  for (std::size_t i = 0; i < count; ++i) drawn.push_back(candidates[keys[i].second]);
+  return drawn;
+}
+
 /// Searches all items together; an item that is done takes no further part. num_return_sequences sequences an item, in
-/// order, best first. Throws ArgumentError if the vocabulary has fewer tokens than a step needs candidates.
+/// order, best first. randoms: one an item, where settings say to sample. Throws ArgumentError if the vocabulary has
+/// fewer tokens than a step needs candidates.
 template <typename T>
 std::vector<GeneratedSequence> beam_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
                                            const BeamSettings& settings, const LogitsProcessors<T>& processors,
-                                           const TokenIds& eos) {
+                                           const TokenIds& eos, std::span<const RequestRandom> randoms = {}) {
   const std::size_t beams = settings.num_beams;
   std::vector<BeamItem<T>> searches;
   std::vector<std::size_t> live;  // searches that are not done
@@ -193,7 +235,10 @@ std::vector<GeneratedSequence> beam_search(Stepper<T>& stepper, std::span<const 
                    scores);
       }
       const auto row_of = [&](std::size_t beam) { return i * rows_per_item + (rows_per_item == 1 ? 0 : beam); };
-      search.advance(best_candidates<T>(search, logits, row_of, search.candidates_wanted()), parents);
+      const std::size_t wanted = search.candidates_wanted();
+      search.advance(settings.do_sample ? drawn_candidates<T>(search, logits, row_of, wanted, randoms[live[i]])
+                                        : best_candidates<T>(search, logits, row_of, wanted),
+                     parents);
       if (search.done()) continue;
       for (std::size_t beam = 0; beam < beams; ++beam) {
         parent_rows.push_back(row_of(parents[beam]));

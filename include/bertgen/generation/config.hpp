@@ -35,9 +35,20 @@ struct GenerationConfig {
   std::optional<std::size_t> min_new_tokens;  ///< wins over min_length
   // Search
   std::optional<std::size_t> num_beams;             ///< 1: greedy
-  std::optional<std::size_t> num_return_sequences;  ///< 1; at most num_beams
+  std::optional<std::size_t> num_return_sequences;  ///< 1; at most num_beams, without do_sample
   std::optional<double> length_penalty;             ///< 1; scores are divided by length ^ length_penalty
   std::optional<EarlyStopping> early_stopping;      ///< no
+  // Sampling; the others but temperature drop tokens
+  std::optional<bool> do_sample;         ///< false
+  std::optional<double> temperature;     ///< 1
+  std::optional<double> top_h;           ///< none; share of the entropy that is kept, in (0, 1]
+  std::optional<std::size_t> top_k;      ///< 50; 0: all
+  std::optional<double> top_p;           ///< 1
+  std::optional<double> min_p;           ///< none; in [0, 1]
+  std::optional<double> typical_p;       ///< 1
+  std::optional<double> epsilon_cutoff;  ///< 0
+  std::optional<double> eta_cutoff;      ///< 0
+  std::optional<std::int64_t> seed;      ///< 0; this project's own
   // What is changed in the scores, in transformers' order
   std::optional<std::vector<std::pair<TokenIds, double>>> sequence_bias;
   std::optional<double> encoder_repetition_penalty;         ///< 1

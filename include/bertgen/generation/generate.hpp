@@ -2,7 +2,8 @@
 #pragma once
 
 #include "bertgen/generation/beam_search.hpp"
-#include "bertgen/generation/greedy.hpp"
+#include "bertgen/generation/logits_warper.hpp"
+#include "bertgen/generation/sample.hpp"
 
 namespace bertgen {
 
@@ -18,6 +19,9 @@ struct GenerateInputs {
   std::vector<AttentionMask> attention_mask = {};  ///< empty: all ids are visible, padding too
   std::vector<TokenIds> decoder_input_ids = {};    ///< empty: the start token
   std::vector<TokenIds> token_type_ids = {};       ///< of the source; empty: all 0
+  /// With do_sample: the number of each row's request, by which its random numbers are told from those of others; so a
+  /// request gets the same answer in whatever batch. Empty: 0, 1, 2, …
+  std::vector<std::uint64_t> requests = {};
 };
 
 namespace detail {
@@ -116,17 +120,30 @@ GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const Generate
     items.push_back({inputs.input_ids[s], std::move(prompts[s]), limit});
   }
 
+  const bool do_sample = config.do_sample.value_or(false);
+  if (!inputs.requests.empty() && inputs.requests.size() != items.size()) {
+    throw ShapeError("requests: expected " + std::to_string(items.size()) + " numbers, one a row of input_ids, got " +
+                     std::to_string(inputs.requests.size()));
+  }
+  std::vector<RequestRandom> randoms;
+  for (std::size_t s = 0; do_sample && s < items.size(); ++s) {
+    randoms.emplace_back(config.seed.value_or(0), inputs.requests.empty() ? s : inputs.requests[s]);
+  }
+
   const std::size_t beams = config.num_beams.value_or(1);
+  const std::size_t returned = config.num_return_sequences.value_or(1);
+  const std::size_t rows = items.size() * (beams > 1 ? beams : returned);
   const PackedBatch sources =
       model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
-  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), items.size() * beams, longest);
+  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), rows, longest);
   model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
-  Stepper<T> stepper(model.decoder(), cache, items, items.size() * beams, workspace);
+  Stepper<T> stepper(model.decoder(), cache, items, rows, workspace);
   const LogitsProcessors<T> processors = make_logits_processors<T>(config, eos);
-  if (beams == 1) return {greedy_search<T>(stepper, items, processors, eos)};
-  const BeamSettings settings{beams, config.num_return_sequences.value_or(1), config.length_penalty.value_or(1),
-                              config.early_stopping.value_or(EarlyStopping::no)};
-  return {beam_search<T>(stepper, items, settings, processors, eos)};
+  if (beams == 1 && !do_sample) return {greedy_search<T>(stepper, items, processors, eos)};
+  if (beams == 1) return {sample<T>(stepper, items, returned, randoms, processors, eos)};
+  const BeamSettings settings{beams, returned, config.length_penalty.value_or(1),
+                              config.early_stopping.value_or(EarlyStopping::no), do_sample};
+  return {beam_search<T>(stepper, items, settings, processors, eos, randoms)};
 }
 
 extern template GenerateOutput generate<float>(const BasicEncoderDecoderModel<float>&, const GenerateInputs&,

@@ -224,19 +224,12 @@ class SuppressTokens final : public LogitsProcessor<T> {
   bool forced_bos_;
 };
 
-template <typename T>
-class Renormalize final : public LogitsProcessor<T> {
- public:
-  void process(const LogitsContext&, std::span<T> scores) const override { log_softmax<T>(scores); }
-};
-
 }  // namespace processors
 
-/// The rules that `config` asks for, in the order transformers applies them. `eos`: the end tokens in force.
+/// Appends the rules of this file that `config` asks for. `eos`: the end tokens in force.
 template <typename T>
-LogitsProcessors<T> make_logits_processors(const GenerationConfig& config, const TokenIds& eos) {
+void add_logits_processors(const GenerationConfig& config, const TokenIds& eos, LogitsProcessors<T>& list) {
   using namespace processors;
-  LogitsProcessors<T> list;
   const auto add = [&list](auto processor) {
     list.push_back(std::make_unique<decltype(processor)>(std::move(processor)));
   };
@@ -275,8 +268,6 @@ LogitsProcessors<T> make_logits_processors(const GenerationConfig& config, const
     add(SuppressTokens<T>(SuppressTokens<T>::When::at_begin, *config.begin_suppress_tokens,
                           config.forced_bos_token_id.has_value()));
   }
-  if (config.renormalize_logits.value_or(false)) add(Renormalize<T>());
-  return list;
 }
 
 }  // namespace bertgen
