@@ -43,6 +43,7 @@ class Progress {
 };
 
 /// One line that was read: a request for the handler, or what is wrong with it.
+// NOLINTNEXTLINE(bugprone-exception-escape): the moves of Json are noexcept, whatever they call.
 struct Request {
   std::size_t number = 0;  ///< of the line, from 1
   Json id;

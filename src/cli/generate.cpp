@@ -59,8 +59,6 @@ class GenerateHandler final : public Handler {
  private:
   /// Updates `config` and prints each warning once, however many requests bring it. Throws ConfigError.
   void update(GenerationConfig& config, const std::string& json, const char* source) {
-    // Beyond this the lists of beams alone could take all memory.
-    constexpr std::size_t most_beams = 65536;
     std::vector<std::string> warnings = config.update(json, source);
     if (config.num_beams.value_or(1) > most_beams) {
       throw ConfigError(std::string(source) + ".num_beams: expected at most " + std::to_string(most_beams) + ", got " +

@@ -35,10 +35,10 @@ int main(int argc, char** argv) {
   occupy_standard_streams();
   // A reader that goes away is an error of writing, reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
-  int status = all_answered;
-  const auto options = parse_options(argc, argv, status);
-  if (!options) return status;
   try {
+    int status = all_answered;
+    const auto options = parse_options(argc, argv, status);
+    if (!options) return status;
     if (const char* isa = std::getenv("BERTGEN_FORCE_ISA"); isa != nullptr && *isa != '\0') {
       bertgen::set_isa(bertgen::isa_from_name(isa));
     }

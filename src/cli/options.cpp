@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <iostream>
 #include <map>
+#include <sstream>
 
 #include "bertgen/generation/config.hpp"
 #include "bertgen/runtime/session.hpp"
 #include "engine.hpp"
 #include "json_lines.hpp"
+#include "output.hpp"
 
 namespace bertgen::cli {
 namespace {
@@ -65,8 +67,13 @@ class Parser {
       options_.command = app_.get_subcommands().front()->get_name();
       check();
     } catch (const CLI::ParseError& error) {
-      status = app_.exit(error) == 0 ? all_answered : wrong_usage;
-      if (!std::cout.flush()) status = could_not_run;
+      std::ostringstream help;
+      status = app_.exit(error, help, std::cerr) == 0 ? all_answered : wrong_usage;
+      if (status == all_answered) {
+        Output output("-");
+        output.text(help.str());
+        output.flush();
+      }
       return std::nullopt;
     }
     Json generation = Json::object();
@@ -130,13 +137,14 @@ class Parser {
   void add_bench() {
     CLI::App* command = add("bench", "Times generate on random ids");
     add_model(command, true);
-    const auto number = [command](const char* name, std::size_t& value, const char* what, std::size_t least) {
-      command->add_option(name, value, what)->check(CLI::Range(least, std::size_t{1} << 20))->capture_default_str();
+    const auto number = [command](const char* name, std::size_t& value, const char* what, std::size_t least,
+                                  std::size_t most = std::size_t{1} << 20) {
+      command->add_option(name, value, what)->check(CLI::Range(least, most))->capture_default_str();
     };
     number("--batch-size", options_.bench.batch_size, "Sources generated from together", 1);
     number("--source-length", options_.bench.source_length, "Ids of each source", 1);
     number("--new-tokens", options_.bench.new_tokens, "Ids generated for each, no more and no fewer", 1);
-    number("--num-beams", options_.bench.num_beams, "Beams; 1 is greedy", 1);
+    number("--num-beams", options_.bench.num_beams, "Beams; 1 is greedy", 1, most_beams);
     number("--repeat", options_.bench.repeat, "Runs that count", 1);
     number("--warmup", options_.bench.warmup, "Runs before them", 0);
     command->add_flag("--json", options_.bench.json, "Print one JSON object");

@@ -7,6 +7,9 @@
 
 namespace bertgen::cli {
 
+/// Beyond this the lists of beams alone could take all memory.
+inline constexpr std::size_t most_beams = 65536;
+
 /// What `bertgen bench` runs.
 struct BenchOptions {
   std::size_t batch_size = 1;
@@ -39,7 +42,7 @@ struct Options {
 };
 
 /// Reads the command line. Where there is nothing to run (--help, --version, wrong usage) it has printed what there is
-/// to say and returns none; `status` is then the exit status.
+/// to say and returns none; `status` is then the exit status. Throws std::runtime_error if that cannot be printed.
 std::optional<Options> parse_options(int argc, char** argv, int& status);
 
 }  // namespace bertgen::cli

@@ -15,9 +15,13 @@ Output::~Output() {
   if (file_ != stdout) std::fclose(file_);
 }
 
+void Output::text(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
+}
+
 void Output::line(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size() && std::fputc('\n', file_) != EOF;
-  if (!written) fail();
+  this->text(text);
+  if (std::fputc('\n', file_) == EOF) fail();
 }
 
 void Output::flush() {

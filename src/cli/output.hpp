@@ -15,6 +15,8 @@ class Output {
   Output& operator=(const Output&) = delete;
   ~Output();
 
+  void text(const std::string& text);
+  /// `text` and a line end.
   void line(const std::string& text);
   /// Hands everything written to the system.
   void flush();

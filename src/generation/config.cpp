@@ -97,7 +97,7 @@ void read(const JsonFields& fields, const char* key, std::optional<ExponentialDe
 TokenIds read_sequence(const JsonFields& fields, const char* key, const Json& value) {
   const Json object = {{key, value}};
   const JsonFields item(object, fields.where());
-  const TokenIds ids = value.is_array() ? item.tokens(key).value_or(TokenIds{}) : TokenIds{};
+  TokenIds ids = value.is_array() ? item.tokens(key).value_or(TokenIds{}) : TokenIds{};
   if (ids.empty()) fields.fail(key, "non-empty lists of token ids");
   return ids;
 }

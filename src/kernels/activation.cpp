@@ -163,12 +163,16 @@ struct SqrtSoftplusOp {
 };
 
 /// Whole vectors, then what is left through a padded buffer, so that an element's result does not depend on where in
-/// the row it stands. Max, Min and Exp may drop a NaN, so one is kept here.
+/// the row it stands. A NaN is kept here and never reaches `op`: Max, Min and Exp may drop it, and Exp of Highway's
+/// portable target would convert it to an integer, which is undefined.
 template <class Op>
 HWY_INLINE void Transform(float* HWY_RESTRICT x, size_t count, Op op) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
-  const auto keep_nan = [&op](auto v) { return hn::IfThenElse(hn::IsNaN(v), v, op(v)); };
+  const auto keep_nan = [&op](auto v) {
+    const auto nan = hn::IsNaN(v);
+    return hn::IfThenElse(nan, v, op(hn::IfThenZeroElse(nan, v)));
+  };
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) hn::StoreU(keep_nan(hn::LoadU(d, x + i)), d, x + i);
   if (i == count) return;

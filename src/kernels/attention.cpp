@@ -118,7 +118,8 @@ HWY_INLINE void SoftmaxScores(float* HWY_RESTRICT scores, size_t count, float sc
   V sums = hn::Zero(d);
   for (size_t i = 0; i < padded; i += lanes) {
     const V x = hn::Mul(hn::Sub(hn::LoadU(d, scores + i), shift), scales);
-    const V e = hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));  // Exp drops a NaN
+    const auto nan = hn::IsNaN(x);  // Exp drops it, or, on the portable target, converts it to an integer
+    const V e = hn::IfThenElse(nan, x, hn::Exp(d, hn::IfThenZeroElse(nan, x)));
     hn::StoreU(e, d, scores + i);
     sums = hn::Add(sums, e);
   }

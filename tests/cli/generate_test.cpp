@@ -215,6 +215,18 @@ TEST(Generate, RefusesMoreBeamsThanMemoryHolds) {
   EXPECT_EQ(error_type(answers[0]), "config");
 }
 
+TEST(Generate, GivesNoScoreToATokenChosenWhereAllAreSuppressed) {
+  Json all = Json::array();
+  for (int id = 0; id < 60; ++id) all.push_back(id);
+  const auto answers =
+      ask("generate", fixture("plain"),
+          {{{"input_ids", {5, 6, 7}}, {"generation", {{"max_new_tokens", 3}, {"suppress_tokens", all}}}},
+           {{"input_ids", {5, 6, 7}}, {"generation", {{"max_new_tokens", 3}, {"begin_suppress_tokens", all}}}}});
+  // transformers' compute_transition_scores gives NaN, and then for the second request numbers, whose sum is NaN too.
+  EXPECT_EQ(answers[0].at("sequences")[0], (Json{{"ids", {2, 0, 0, 0}}, {"score", nullptr}}));
+  EXPECT_EQ(answers[1].at("sequences")[0], (Json{{"ids", {2, 0, 38, 59}}, {"score", nullptr}}));
+}
+
 TEST(Generate, AnswersATextWithoutTokensWithTheStartAlone) {
   const Json two = {{"num_beams", 2}, {"num_return_sequences", 2}};
   const auto answers =

@@ -323,7 +323,7 @@ TEST(Files, ThatCannotBeWrittenAreNamed) {
   const TemporaryDirectory directory;
   const std::string missing = directory.path() / "missing" / "out";
   for (const std::string& path : {missing, directory.path().string(), std::string("/dev/full")}) {
-    expect_could_not_run(run(tokenize_plain + Arguments{"--output", path}, "one\n"), {path});
+    expect_could_not_run(run(tokenize_plain + Arguments{"--output", path}, "one\n"), {path + ": cannot be written: "});
   }
 }
 
@@ -348,7 +348,8 @@ TEST(Streams, ThatAreFullOrClosedEndTheRunWithStatus1) {
   for (const Arguments& arguments :
        {tokenize_plain + Arguments{"text"}, Arguments{"inspect", shipped()}, Arguments{"--help"},
         Arguments{"bench", "--json", "--model", fixture("plain"), "--source-length", "2", "--new-tokens", "2"}}) {
-    EXPECT_EQ(run(arguments, "", {.output = "/dev/full"}).status, could_not_run) << arguments.front();
+    SCOPED_TRACE(arguments.front());
+    expect_could_not_run(run(arguments, "", {.output = "/dev/full"}), {"standard output: cannot be written: "});
   }
   Program program(tokenize_plain);
   program.write("one\n");

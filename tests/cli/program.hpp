@@ -97,7 +97,8 @@ class Program {
       if (output_ < 0) throw std::runtime_error("the output ended before a line: " + result_.err);
       exchange(nothing, true);
     }
-    return result_.out.substr(std::exchange(read_, end + 1), end - read_);
+    const std::size_t begin = std::exchange(read_, end + 1);
+    return result_.out.substr(begin, end - begin);
   }
   /// Goes away as a reader does.
   void close_output() { close(output_); }

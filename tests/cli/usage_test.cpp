@@ -69,6 +69,7 @@ TEST(Usage, RefusesWhatItDoesNotKnow) {
       {"bench", "--model", model, "text"},
       {"bench", "--model", model, "--new-tokens", "0"},
       {"bench", "--model", model, "--repeat", "0"},
+      {"bench", "--model", model, "--num-beams", "65537"},
   };
   for (const Arguments& arguments : wrong) {
     const Result result = run(arguments);
@@ -84,7 +85,7 @@ TEST(Usage, RefusesValuesThatMakeNoSense) {
       {"--threads", {"0", "-1", "1.5", "all", "", "99999999999999999999"}},
       {"--dtype", {"f64", "", "bf16", "int8"}},  // the last two are still to come
       {"--add-special-tokens", {"perhaps", ""}},
-      {"--num-beams", {"0", "-1", "1.5", "many", "", "[]", "99999999999999999999", "\xff"}},
+      {"--num-beams", {"0", "-1", "1.5", "many", "", "[]", "65537", "99999999999999999999", "\xff"}},
       {"--max-new-tokens", {"0", "-1", "many"}},
       {"--num-return-sequences", {"0", "2"}},
       {"--early-stopping", {"sometimes", "1"}},

@@ -51,6 +51,7 @@ class BeamItem {
     const std::size_t beams = settings_->num_beams;
     const std::size_t generated = running_[0].ids.size() + 1 - item_->prompt.size();
     std::vector<bool> hit;
+    hit.reserve(candidates.size());
     for (const Candidate& candidate : candidates) {
       hit.push_back(ends(*eos_, candidate.token) || running_[0].ids.size() + 1 >= item_->max_length);
     }
