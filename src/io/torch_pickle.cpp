@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little, "torch's files are lit
 constexpr std::string_view rebuild_tensor = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view rebuild_parameter = "torch._utils._rebuild_parameter";
 constexpr std::string_view git_lfs = "version https://git-lfs";
-constexpr std::uint64_t spare_copies = std::uint64_t{64} << 20;
+constexpr std::uint64_t spare_copies = std::uint64_t{1} << 20;
 
 /// What a pickle may name.
 constexpr std::array<std::string_view, 12> globals = {
