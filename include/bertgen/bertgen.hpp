@@ -18,6 +18,7 @@
 #include "bertgen/generation/config.hpp"
 #include "bertgen/generation/generate.hpp"
 #include "bertgen/io/checkpoint.hpp"
+#include "bertgen/io/convert.hpp"
 #include "bertgen/models/config.hpp"
 #include "bertgen/models/decoder.hpp"
 #include "bertgen/models/encoder.hpp"

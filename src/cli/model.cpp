@@ -1,5 +1,7 @@
 #include "model.hpp"
 
+#include <cstdlib>
+
 #include "bertgen/io/mapped_file.hpp"
 
 namespace bertgen::cli {
@@ -70,6 +72,21 @@ void require_tokens(const TokenIds& ids, const char* name) {
 void report_warnings(const std::vector<std::string>& warnings, const Options& options) {
   if (options.quiet) return;
   for (const std::string& warning : warnings) report("warning: " + warning);
+}
+
+std::filesystem::path hub_cache() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::filesystem::path(value == nullptr ? "" : value);
+  };
+  // In the order in which huggingface_hub looks.
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (auto path = variable(name); !path.empty()) return path;
+  }
+  if (const auto home = variable("HF_HOME"); !home.empty()) return home / "hub";
+  auto cache = variable("XDG_CACHE_HOME");
+  if (cache.empty()) cache = variable("HOME") / ".cache";
+  return cache / "huggingface" / "hub";
 }
 
 std::filesystem::path shipped_checkpoint() {

@@ -43,6 +43,9 @@ void require_tokens(const TokenIds& ids, const char* name);
 /// Prints what a loader noticed, unless --quiet.
 void report_warnings(const std::vector<std::string>& warnings, const Options& options);
 
+/// The folder of the hub's cache: HF_HUB_CACHE, or "hub" in HF_HOME, or in huggingface of the user's cache directory.
+std::filesystem::path hub_cache();
+
 /// The directory of the shipped checkpoint: beside the installed program, else in the source tree it was built from.
 std::filesystem::path shipped_checkpoint();
 
@@ -54,5 +57,6 @@ int run_tokenize(const Options& options);
 int run_detokenize(const Options& options);
 int run_inspect(const Options& options);
 int run_bench(const Options& options);
+int run_convert(const Options& options);
 
 }  // namespace bertgen::cli

@@ -59,6 +59,7 @@ class Parser {
     CLI::App* inspect = add("inspect", "What is in a checkpoint");
     inspect->add_option("DIR", options_.model, "Checkpoint directory")->required()->check(path_given);
     add_bench();
+    add_convert();
   }
 
   std::optional<Options> parse(int argc, char** argv, int& status) {
@@ -103,7 +104,9 @@ class Parser {
   }
 
   void add_model(CLI::App* command, bool required) {
-    command->add_option("--model", options_.model, "Checkpoint directory")->required(required)->check(path_given);
+    command->add_option("--model", options_.model, "Checkpoint directory, or a model's name in the hub's cache")
+        ->required(required)
+        ->check(path_given);
   }
 
   /// A command that answers requests.
@@ -150,6 +153,18 @@ class Parser {
     command->add_flag("--json", options_.bench.json, "Print one JSON object");
   }
 
+  void add_convert() {
+    CLI::App* command = app_.add_subcommand("convert", "Rewrites a checkpoint as one directory of safetensors");
+    command->set_version_flag("--version", version);
+    command->add_flag("--quiet", options_.quiet, "No warnings, no progress bar");
+    command->add_option("SRC", options_.model, "Checkpoint directory to read")->required()->check(path_given);
+    command->add_option("DST", options_.destination, "Directory to write")->required()->check(path_given);
+    command->add_option("--dtype", options_.dtype, "Type to store: f32, bf16, f16; auto keeps every tensor's")
+        ->check(CLI::IsMember({"auto", "f32", "bf16", "f16", "int8"}))
+        ->capture_default_str();
+    command->add_flag("--force", options_.force, "Remove what is in DST");
+  }
+
   /// What CLI11's own checks do not cover.
   void check() const {
     const bool json_only = options_.command == "score" || options_.command == "encode";
@@ -159,7 +174,8 @@ class Parser {
     if (options_.jsonl && !options_.texts.empty()) {
       throw CLI::ValidationError("--jsonl reads requests from --input, not from TEXT", CLI::ExitCodes::ValidationError);
     }
-    if (options_.dtype == "bf16" || options_.dtype == "int8") {
+    const bool stored_only = options_.command == "convert" && options_.dtype == "bf16";
+    if ((options_.dtype == "bf16" || options_.dtype == "int8") && !stored_only) {
       throw CLI::ValidationError("--dtype " + options_.dtype + " is not supported yet",
                                  CLI::ExitCodes::ValidationError);
     }

@@ -24,7 +24,9 @@ struct BenchOptions {
 /// Everything that was given, with the defaults of what was not.
 struct Options {
   std::string command;
-  std::string model;  ///< a checkpoint directory; empty: the shipped one
+  std::string model;        ///< a checkpoint directory, or a name in the hub's cache; empty: the shipped one
+  std::string destination;  ///< of convert
+  bool force = false;       ///< convert replaces what is there
   std::vector<std::string> texts;
   std::string input = "-";
   std::string output = "-";

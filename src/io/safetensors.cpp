@@ -9,6 +9,7 @@
 
 #include "bertgen/core/error.hpp"
 #include "bertgen/io/mapped_file.hpp"
+#include "io/output_file.hpp"
 #include "json.hpp"
 
 namespace bertgen {
@@ -153,10 +154,92 @@ class Reader {
   std::span<const std::byte> data_;  // after the header
 };
 
+/// Types in the order of the reference implementation, which writes the last first.
+constexpr std::array write_order = {DType::boolean, DType::u8,   DType::i8,  DType::i16, DType::u16,
+                                    DType::f16,     DType::bf16, DType::i32, DType::u32, DType::f32,
+                                    DType::f64,     DType::i64,  DType::u64};
+
+/// One tensor to write.
+struct Target {
+  const std::string* name;
+  const StoredTensor* tensor;
+  DType dtype;
+
+  std::size_t bytes() const { return tensor->shape.size() * size_of(dtype); }
+};
+
+std::string make_header(const std::vector<Target>& targets, const SafetensorsMetadata& metadata) {
+  constexpr std::size_t alignment = 8;
+  using Ordered = nlohmann::ordered_json;
+  Ordered header = Ordered::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::uint64_t begin = 0;
+  for (const Target& target : targets) {
+    const Shape& shape = target.tensor->shape;
+    Ordered entry = {{"dtype", dtype_name(target.dtype)}};
+    entry["shape"] = std::vector<std::size_t>(shape.begin(), shape.end());
+    entry["data_offsets"] = {begin, begin + target.bytes()};
+    if (*target.name == "__metadata__") throw ArgumentError("safetensors: no tensor can have the name __metadata__");
+    header[*target.name] = std::move(entry);
+    begin += target.bytes();
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const Json::exception&) {
+    throw ArgumentError("safetensors: expected names in UTF-8, got another");
+  }
+  text.resize((text.size() + alignment - 1) / alignment * alignment, ' ');
+  return text;
+}
+
+/// Writes the elements as the type `target` has, a piece at a time.
+void write_elements(const Target& target, OutputFile& file) {
+  constexpr std::size_t piece = std::size_t{1} << 16;
+  const StoredTensor& tensor = *target.tensor;
+  if (tensor.dtype == target.dtype) return file.write(tensor.data, target.bytes());
+  std::vector<float> values(piece);
+  std::vector<std::byte> rounded(piece * size_of(target.dtype));
+  for (std::size_t first = 0; first < tensor.shape.size(); first += piece) {
+    const std::size_t count = std::min(piece, tensor.shape.size() - first);
+    convert(tensor.dtype, tensor.data + first * size_of(tensor.dtype), count, values.data());
+    const std::size_t lost = narrow(values.data(), count, target.dtype, rounded.data());
+    if (lost != count) {
+      throw CheckpointError(*target.name + ": expected values that " + std::string(dtype_name(target.dtype)) +
+                            " can hold, got " + std::to_string(values[lost]) + " at element " +
+                            std::to_string(first + lost) + " (" + file.path().string() + ")");
+    }
+    file.write(rounded.data(), count * size_of(target.dtype));
+  }
+}
+
 }  // namespace
 
 SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights) {
   return Reader(path).read(weights);
+}
+
+void write_safetensors(const std::filesystem::path& path,
+                       const std::map<std::string, StoredTensor, std::less<>>& tensors,
+                       const SafetensorsMetadata& metadata, std::optional<DType> dtype) {
+  if (dtype && *dtype != DType::f32 && *dtype != DType::bf16 && *dtype != DType::f16) {
+    throw ArgumentError("safetensors: expected to round to F32, BF16 or F16, got " + std::string(dtype_name(*dtype)));
+  }
+  std::vector<Target> targets;
+  for (const auto& [name, tensor] : tensors) {
+    targets.push_back({&name, &tensor, dtype && is_floating(tensor.dtype) ? *dtype : tensor.dtype});
+  }
+  std::stable_sort(targets.begin(), targets.end(), [](const Target& a, const Target& b) {
+    const auto place = [](DType type) { return std::find(write_order.begin(), write_order.end(), type); };
+    return place(a.dtype) > place(b.dtype);
+  });
+  const std::string header = make_header(targets, metadata);
+  OutputFile file(path);
+  const std::uint64_t length = header.size();
+  file.write(&length, sizeof length);
+  file.write(header.data(), header.size());
+  for (const Target& target : targets) write_elements(target, file);
+  file.commit();
 }
 
 }  // namespace bertgen

@@ -85,8 +85,10 @@ TEST_F(CheckpointTest, MissingFilesAreNamedWithTheirDirectory) {
   test::expect_error<CheckpointError>([this] { find_checkpoint(directory_.path()); },
                                       {name + ": expected config.json in it, found none"});
   write(config_);
-  test::expect_error<CheckpointError>([this] { find_checkpoint(directory_.path()); },
-                                      {name + ": expected model.safetensors in it, found none"});
+  test::expect_error<CheckpointError>(
+      [this] { find_checkpoint(directory_.path()); },
+      {name + ": expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or "
+              "pytorch_model.bin.index.json in it, found none"});
   test::expect_error<CheckpointError>([this] { find_checkpoint(directory_.path() / "x"); },
                                       {"x: expected a checkpoint directory, found nothing"});
   test::expect_error<CheckpointError>([this] { find_checkpoint(directory_.path() / "config.json"); },

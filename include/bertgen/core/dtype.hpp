@@ -47,6 +47,10 @@ constexpr bool is_floating(DType dtype) {
 template <typename T>
 void convert(DType dtype, const std::byte* source, std::size_t count, T* destination);
 
+/// Stores `count` floats as type `dtype` (f32, bf16 or f16), rounded to nearest, ties to even; NaN stays NaN. Returns
+/// the index of the first finite value that `dtype` cannot hold, or `count`. Throws ArgumentError for another type.
+std::size_t narrow(const float* source, std::size_t count, DType dtype, std::byte* destination);
+
 extern template void convert<float>(DType, const std::byte*, std::size_t, float*);
 extern template void convert<double>(DType, const std::byte*, std::size_t, double*);
 

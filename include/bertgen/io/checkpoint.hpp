@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "bertgen/core/weights.hpp"
 
@@ -12,15 +14,31 @@ namespace bertgen {
 struct CheckpointFiles {
   std::filesystem::path config;             ///< config.json
   std::filesystem::path generation_config;  ///< generation_config.json, or empty if there is none
-  std::filesystem::path weights;            ///< model.safetensors
+  /// The first of model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json:
+  /// the file that transformers reads. An index says which file beside it holds which tensor.
+  std::filesystem::path weights;
 };
 
 /// Finds the files of a checkpoint. Throws CheckpointError naming the directory and what is missing in it.
 CheckpointFiles find_checkpoint(const std::filesystem::path& directory);
 
+/// What load_weights() met.
+struct WeightsReport {
+  std::vector<std::filesystem::path> files;  ///< those that hold tensors, in alphabetical order
+  std::string format;  ///< "safetensors", "torch zip" or "torch legacy"; with several, "… and …"
+  std::map<std::string, std::string> aliases;  ///< names that only the metadata has, each with the name it stands for
+  std::vector<std::string> ignored;            ///< buffers that hold no weights
+};
+
 /// All tensors of a checkpoint by the names that transformers 5 gives them: `gamma` and `beta` of a LayerNorm as
 /// `weight` and `bias`, names that the file's metadata says share another's storage beside that other. Buffers that
-/// hold no weights (`position_ids`) are ignored. Throws CheckpointError.
-Weights load_weights(const CheckpointFiles& files);
+/// hold no weights (`position_ids`) are ignored. Fills `report` if there is one. Throws CheckpointError; for an
+/// index that is no object of file names beside it, or names a file that is missing or lacks a tensor, too.
+Weights load_weights(const CheckpointFiles& files, WeightsReport* report = nullptr);
+
+/// The directory that `name` means: itself if there is such a directory; else, for a name like "org/model", the
+/// snapshot of its main branch in a cache of Hugging Face's hub (`cache` is its folder, which holds
+/// "models--org--model"). Nothing is downloaded. Throws CheckpointError saying where it looked.
+std::filesystem::path resolve_checkpoint(const std::string& name, const std::filesystem::path& cache);
 
 }  // namespace bertgen

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "bertgen/core/weights.hpp"
@@ -18,5 +19,15 @@ using SafetensorsMetadata = std::map<std::string, std::string>;
 /// occur twice. Throws CheckpointError naming the file, the tensor, what was expected and found; `weights` is then
 /// unchanged.
 SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights);
+
+/// Writes tensors to a file, which appears whole or not at all: it is written beside `path`, then takes its place.
+/// The same tensors give the same bytes, those of the reference implementation: larger types first, then names in
+/// order; data begins at a multiple of 8. `dtype` (f32, bf16, f16): floating tensors are rounded to that type, f64 by
+/// way of f32; by default all stay as they are. Throws CheckpointError naming the file, for a full disk too, or the
+/// tensor that has values beyond that type's range; ArgumentError for another type or a name that is no UTF-8.
+void write_safetensors(const std::filesystem::path& path,
+                       const std::map<std::string, StoredTensor, std::less<>>& tensors,
+                       const SafetensorsMetadata& metadata = {{"format", "pt"}},
+                       std::optional<DType> dtype = std::nullopt);
 
 }  // namespace bertgen
