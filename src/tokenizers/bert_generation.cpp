@@ -109,7 +109,10 @@ std::optional<TokenId> BertGenerationTokenizer::find_in_vocabulary(std::string_v
   return model_->pieces.find(token);
 }
 
-std::string BertGenerationTokenizer::vocabulary_token(TokenId id) const { return model_->pieces.text(id); }
+std::optional<std::string> BertGenerationTokenizer::vocabulary_token(TokenId id) const {
+  if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) return std::nullopt;
+  return model_->pieces.text(id);
+}
 
 TokenId BertGenerationTokenizer::unknown_id() const { return model_->pieces.unknown_id(); }
 

@@ -32,6 +32,15 @@ bool is_ascii_punctuation(CodePoint c) {
   return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
 }
 
+// The character that ends at `end` (not 0) and its bytes.
+std::pair<CodePoint, std::size_t> decode_utf8_before(std::string_view text, std::size_t end) {
+  for (std::size_t length = 2; length <= std::min<std::size_t>(end, 4); ++length) {
+    const auto decoded = decode_utf8(text.substr(0, end), end - length);
+    if (decoded.second == length) return decoded;
+  }
+  return decode_utf8(text.substr(0, end), end - 1);
+}
+
 }  // namespace
 
 bool is_white_space(CodePoint c) {
@@ -165,6 +174,29 @@ void append_utf8(std::string& text, CodePoint c) {
     add(0x80 | (c >> 6 & 0x3F));
     add(0x80 | (c & 0x3F));
   }
+}
+
+bool touches_word(std::string_view text, std::size_t begin, std::size_t end) {
+  return (begin > 0 && is_word_character(decode_utf8_before(text, begin).first)) ||
+         (end < text.size() && is_word_character(decode_utf8(text, end).first));
+}
+
+std::size_t white_space_begin(std::string_view text, std::size_t least, std::size_t end) {
+  while (end > least) {
+    const auto [c, length] = decode_utf8_before(text, end);
+    if (!is_white_space(c) || end - least < length) break;
+    end -= length;
+  }
+  return end;
+}
+
+std::size_t white_space_end(std::string_view text, std::size_t begin) {
+  while (begin < text.size()) {
+    const auto [c, length] = decode_utf8(text, begin);
+    if (!is_white_space(c)) break;
+    begin += length;
+  }
+  return begin;
 }
 
 }  // namespace bertgen::detail

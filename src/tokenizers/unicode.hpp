@@ -53,4 +53,11 @@ CodePoints lower_case(CodePoint c);
 std::pair<CodePoint, std::size_t> decode_utf8(std::string_view text, std::size_t at);
 void append_utf8(std::string& text, CodePoint c);
 
+/// Whether a word character stands directly before `begin` or at `end`.
+bool touches_word(std::string_view text, std::size_t begin, std::size_t end);
+/// Where the white space that ends at `end` begins, not before `least`.
+std::size_t white_space_begin(std::string_view text, std::size_t least, std::size_t end);
+/// Where the white space that begins at `begin` ends.
+std::size_t white_space_end(std::string_view text, std::size_t begin);
+
 }  // namespace bertgen::detail
