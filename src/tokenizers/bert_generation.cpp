@@ -124,10 +124,7 @@ std::string BertGenerationTokenizer::tokens_to_text(const std::vector<std::strin
 
 std::vector<std::filesystem::path> BertGenerationTokenizer::save_vocabulary(
     const std::filesystem::path& directory) const {
-  std::error_code error;
-  if (!std::filesystem::is_directory(directory, error)) {
-    throw TokenizerError(directory.string() + ": expected a directory to save the vocabulary in");
-  }
+  detail::require_directory(directory);
   std::filesystem::path path = directory / vocab_file_name;
   detail::write_file(path, model_->bytes);
   return {std::move(path)};
