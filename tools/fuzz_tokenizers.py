@@ -193,7 +193,8 @@ def compare_texts(report, name, tokenizer, program, model, requests):
             continue
         report.check(name, "ids", request, answer["ids"], expected["ids"])
         report.check(name, "mask", request, answer["attention_mask"], expected["attention_mask"])
-        if "text_pair" not in request and "added" not in name and "prefix" not in name:
+        # A character that truncation cuts has no bytes in the program's offsets.
+        if not request.keys() & {"text_pair", "max_length"} and "added" not in name and "prefix" not in name:
             positions = byte_offsets(request["text"])
             report.check(name, "offsets", request, comparable(answer["offsets"], positions),
                          comparable(expected["offsets"], positions))

@@ -92,6 +92,7 @@ std::map<TokenId, AddedToken> added_tokens(const std::string& source, const Json
 
 // Special tokens beside the named ones: those that a model names itself ("image_token") come before the extra ones.
 struct FurtherTokens {
+  std::set<std::string> named;
   std::vector<std::string> own;
   std::optional<std::vector<std::string>> extra;
 };
@@ -125,6 +126,7 @@ void read_special_tokens(const std::string& source, const Json& json, TokenizerO
     const auto named = std::find_if(std::begin(named_tokens), std::end(named_tokens),
                                     [&, &name = key](const NamedToken& token) { return name == token.key; });
     if (named != std::end(named_tokens)) {
+      if (!value.is_null()) further.named.insert(token_content(source, key, value));
       options.*(named->member) = value.is_null()
                                      ? std::nullopt
                                      : std::optional(special_token(source, key, value, options.special_token_rules));
@@ -143,15 +145,12 @@ void read_special_tokens(const std::string& source, const Json& json, TokenizerO
   }
 }
 
-// The tokens of added_tokens.json; special are those that are named so elsewhere.
-std::map<TokenId, AddedToken> read_added_tokens(const std::filesystem::path& path, const TokenizerOptions& options) {
+// The tokens of added_tokens.json; special are those that another file names so, as transformers has it.
+std::map<TokenId, AddedToken> read_added_tokens(const std::filesystem::path& path,
+                                                const std::set<std::string>& special) {
   std::map<TokenId, AddedToken> tokens;
   const auto json = read_json_object(path);
   if (!json) return tokens;
-  std::set<std::string_view> special(options.extra_special_tokens.begin(), options.extra_special_tokens.end());
-  for (const NamedToken& named : named_tokens) {
-    if (options.*named.member) special.insert(*(options.*named.member));
-  }
   for (const auto& [content, id] : json->items()) {
     const bool is_special = special.contains(content);
     tokens[token_id(path.string(), content, id)] = {
@@ -246,11 +245,12 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, To
   }
   options.extra_special_tokens = std::move(further.own);
   if (further.extra) {
+    further.named.insert(further.extra->begin(), further.extra->end());
     options.extra_special_tokens.insert(options.extra_special_tokens.end(), further.extra->begin(),
                                         further.extra->end());
   }
   if (!json.contains("added_tokens_decoder")) {
-    options.added_tokens_decoder = read_added_tokens(directory / "added_tokens.json", options);
+    options.added_tokens_decoder = read_added_tokens(directory / "added_tokens.json", further.named);
     if (tokenizer_json != nullptr) {
       read_serialized_tokens(serialized, *tokenizer_json, options.added_tokens_decoder);
     }

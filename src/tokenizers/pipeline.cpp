@@ -283,6 +283,7 @@ TokenizerPipeline read_pipeline(const Json& tokenizer_json, const std::string& s
   pipeline.single = {{0, {}, -1, 0}};
   pipeline.pair = {{0, {}, -1, 0}, {1, {}, -1, 1}};
   pipeline.byte_level.trim_offsets = false;
+  pipeline.token_type_ids = false;  // unless model_input_names says otherwise
   read_post_processor(file["post_processor"], pipeline);
   if (pipeline.type == ModelType::word_piece) {
     read_word_piece(file, pipeline);

@@ -142,16 +142,21 @@ void Tokenizer::add_special_tokens() {
     const TokenId id = added_ids_.find(token)->second;
     if (std::find(special_ids_.begin(), special_ids_.end(), id) == special_ids_.end()) special_ids_.push_back(id);
   }
+  size_ = count_tokens();
+  prepare_matching();
   skipped_ids_ = special_ids_;
   if (backend_ == Backend::tokenizers) {
+    // tokenizers goes by the string, which is not the same for a token that normalisation changes.
+    std::set<std::string> skipped;
+    for (const auto& [id, token] : added_) {
+      if (token.special) skipped.insert(token.content);
+    }
     skipped_ids_.clear();
     for (const auto& [id, token] : added_) {
-      if (token.special) skipped_ids_.push_back(id);
+      if (skipped.contains(id_to_token(id))) skipped_ids_.push_back(id);
     }
   }
   std::sort(skipped_ids_.begin(), skipped_ids_.end());
-  size_ = count_tokens();
-  prepare_matching();
 }
 
 // Named and further special tokens in order, some perhaps twice.
