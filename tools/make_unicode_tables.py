@@ -14,7 +14,7 @@ import json
 import pathlib
 
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 utf8proc = ctypes.CDLL("libutf8proc.so.2")
 utf8proc.utf8proc_version.restype = utf8proc.utf8proc_unicode_version.restype = ctypes.c_char_p
@@ -38,6 +38,13 @@ def byte_level_class(byte_level, character):
         if pieces(byte_level, neighbour + character) == 1:
             return name
     return "space"
+
+
+def word_characters():
+    """What regular expressions call \\w: where a token that must stand alone is not found."""
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.add_tokens([AddedToken("zz", single_word=True, normalized=False)])
+    return {c: True for c in CODE_POINTS if 1 not in tokenizer.encode("zz" + chr(c)).ids}
 
 
 def combining(nfd, c):
@@ -101,6 +108,7 @@ def measure():
         klass = combining(nfd, c)
         if klass != 0:
             result["combining"][c] = klass
+    result["word"] = word_characters()
     return result
 
 
@@ -147,6 +155,9 @@ def write_header(measured):
             lambda c: measured["combining"].get(c, 0), theirs)),
         "punctuation_differences": ("Punctuation to one and not to the other.", differing(
             lambda c: c in measured["punctuation"], is_punctuation)),
+        "word_differences": ("Word characters to one and not to the other by its category.", differing(
+            lambda c: c in measured["word"],
+            lambda c: category(c)[0] in "LM" or category(c) in ("Nd", "Nl", "Pc"))),
         "more_letters": ("Letters that utf8proc does not know.", differing(
             lambda c: measured["class"].get(c) == "letter", lambda c: kind(c) == "letter")),
         "more_numbers": ("Numbers that utf8proc does not know.", differing(
@@ -194,7 +205,7 @@ def checksum(text):
 
 def write_fixture(measured):
     result = {"versions": {"tokenizers": tokenizers.__version__}}
-    for name in ("dropped", "space", "chinese", "mark", "punctuation"):
+    for name in ("dropped", "space", "chinese", "mark", "punctuation", "word"):
         result[name] = ranges(measured[name])
     for kind in ("letter", "number", "space"):
         result["class " + kind] = ranges(c for c, value in measured["class"].items() if value == kind)

@@ -74,6 +74,8 @@ std::unique_ptr<BertGenerationTokenizer> BertGenerationTokenizer::from_pretraine
       new BertGenerationTokenizer(std::move(model), std::move(config.options)));
 }
 
+std::string BertGenerationTokenizer::tokenizer_class() const { return "BertGenerationTokenizer"; }
+
 std::size_t BertGenerationTokenizer::vocab_size() const { return model_->pieces.size(); }
 
 std::vector<Tokenizer::Piece> BertGenerationTokenizer::tokenize(std::string_view text) const {
@@ -135,7 +137,7 @@ std::vector<std::filesystem::path> BertGenerationTokenizer::save_pretrained(
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   std::vector<std::filesystem::path> written = save_vocabulary(directory);
-  for (auto& path : detail::write_tokenizer_config(directory, *this, model_->config, "BertGenerationTokenizer")) {
+  for (auto& path : detail::write_tokenizer_config(directory, *this, model_->config)) {
     written.push_back(std::move(path));
   }
   return written;

@@ -259,8 +259,7 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, To
 }
 
 std::vector<std::filesystem::path> write_tokenizer_config(const std::filesystem::path& directory,
-                                                          const Tokenizer& tokenizer, Json json,
-                                                          const std::string& tokenizer_class) {
+                                                          const Tokenizer& tokenizer, Json json) {
   const TokenizerOptions& options = tokenizer.options();
   for (const NamedToken& named : named_tokens) {
     const auto& token = options.*named.member;
@@ -276,7 +275,7 @@ std::vector<std::filesystem::path> write_tokenizer_config(const std::filesystem:
   json["truncation_side"] = to_text(options.truncation_side);
   json["clean_up_tokenization_spaces"] = options.clean_up_tokenization_spaces;
   json["split_special_tokens"] = options.split_special_tokens;
-  json["tokenizer_class"] = tokenizer_class;
+  json["tokenizer_class"] = tokenizer.tokenizer_class();
   Json decoder = Json::object();
   Json appended = Json::object();
   for (const auto& [id, token] : tokenizer.added_tokens_decoder()) {

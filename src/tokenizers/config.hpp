@@ -34,8 +34,7 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, To
 /// Writes tokenizer_config.json (`json` brought up to date with the tokenizer) and, where tokens follow the vocabulary,
 /// added_tokens.json. Returns the paths written. Throws TokenizerError.
 std::vector<std::filesystem::path> write_tokenizer_config(const std::filesystem::path& directory,
-                                                          const Tokenizer& tokenizer, Json json,
-                                                          const std::string& tokenizer_class);
+                                                          const Tokenizer& tokenizer, Json json);
 
 /// A setting that is true, false or, absent and null, `missing`. Throws TokenizerError, which names `source` and the
 /// key.

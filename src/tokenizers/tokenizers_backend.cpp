@@ -40,6 +40,8 @@ std::unique_ptr<TokenizersBackend> TokenizersBackend::from_pretrained(const std:
   return std::unique_ptr<TokenizersBackend>(new RobertaTokenizer(std::move(files), std::move(pipeline)));
 }
 
+std::string TokenizersBackend::tokenizer_class() const { return pipeline_->tokenizer_class; }
+
 std::size_t TokenizersBackend::vocab_size() const { return files_->vocabulary.size(); }
 
 std::vector<Tokenizer::Piece> TokenizersBackend::tokenize(std::string_view text) const {
@@ -98,7 +100,7 @@ std::vector<std::filesystem::path> TokenizersBackend::save_pretrained(const std:
     config["add_prefix_space"] = pipeline_->byte_level.add_prefix_space;
     config["trim_offsets"] = pipeline_->byte_level.trim_offsets;
   }
-  for (auto& path : detail::write_tokenizer_config(directory, *this, config, pipeline_->tokenizer_class)) {
+  for (auto& path : detail::write_tokenizer_config(directory, *this, std::move(config))) {
     written.push_back(std::move(path));
   }
   return written;

@@ -12,10 +12,6 @@ namespace bertgen::detail {
 
 namespace {
 
-// Characters that are letters to a regular expression's \w but not by category: the circled and squared ones.
-constexpr CodePointRange other_alphabetic[] = {
-    {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
-
 constexpr CodePointRange chinese[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},   {0x20000, 0x2A6DF},
                                       {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
 
@@ -74,22 +70,10 @@ bool is_punctuation(CodePoint c) {
 bool is_nonspacing_mark(CodePoint c) { return (category(c) == UTF8PROC_CATEGORY_MN) != in(mark_differences, c); }
 
 bool is_word_character(CodePoint c) {
-  switch (category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return c == 0x200C || c == 0x200D || in(other_alphabetic, c) || in(more_letters, c);
-  }
+  const utf8proc_category_t value = category(c);
+  const bool letter_or_mark = value >= UTF8PROC_CATEGORY_LU && value <= UTF8PROC_CATEGORY_ME;
+  const bool other = value == UTF8PROC_CATEGORY_ND || value == UTF8PROC_CATEGORY_NL || value == UTF8PROC_CATEGORY_PC;
+  return (letter_or_mark || other) != in(word_differences, c);
 }
 
 CharacterClass character_class(CodePoint c) {

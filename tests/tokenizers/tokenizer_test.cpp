@@ -30,6 +30,7 @@ class WordTokenizer final : public Tokenizer {
     return options;
   }
 
+  std::string tokenizer_class() const override { return "WordTokenizer"; }
   std::size_t vocab_size() const override { return words_.size(); }
   std::vector<std::filesystem::path> save_vocabulary(const std::filesystem::path&) const override { return {}; }
   std::vector<std::filesystem::path> save_pretrained(const std::filesystem::path&) const override { return {}; }

@@ -68,6 +68,7 @@ TEST(UnicodeTest, ClassesOfAllCodePointsAreThoseOfTokenizers) {
   expect_ranges("chinese", is_chinese);
   expect_ranges("mark", is_nonspacing_mark);
   expect_ranges("punctuation", is_punctuation);
+  expect_ranges("word", is_word_character);
   expect_ranges("class letter", [](CodePoint c) { return character_class(c) == CharacterClass::letter; });
   expect_ranges("class number", [](CodePoint c) { return character_class(c) == CharacterClass::number; });
   expect_ranges("class space", [](CodePoint c) { return character_class(c) == CharacterClass::space; });
@@ -100,15 +101,6 @@ TEST(UnicodeTest, Utf8IsReadAndWritten) {
   });
   for (const std::string bad : {"\xff", "\xc3", "\x80", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
     EXPECT_EQ(decode_utf8(bad, 0), (std::pair{replacement_character, std::size_t{1}}));
-  }
-}
-
-TEST(UnicodeTest, WordCharactersAreThoseOfRegularExpressions) {
-  for (const CodePoint c : {0x41U, 0x5FU, 0x39U, 0xE9U, 0x4E00U, 0x300U, 0x200DU, 0x24B6U, 0x203FU}) {
-    EXPECT_TRUE(is_word_character(c)) << c;
-  }
-  for (const CodePoint c : {0x20U, 0x2DU, 0x3CU, 0xB2U, 0x20ACU, 0x2014U, 0x1F642U}) {
-    EXPECT_FALSE(is_word_character(c)) << c;
   }
 }
 

@@ -41,6 +41,7 @@ class BertGenerationTokenizer final : public Tokenizer {
                                    TokenizerOptions options = default_options());
   ~BertGenerationTokenizer() override;
 
+  std::string tokenizer_class() const override;
   std::size_t vocab_size() const override;
   /// Writes spiece.model, byte for byte as it was read.
   std::vector<std::filesystem::path> save_vocabulary(const std::filesystem::path& directory) const override;

@@ -158,6 +158,8 @@ class Tokenizer {
   /// A token's string. Throws TokenizerError for an id outside the vocabulary.
   std::string id_to_token(TokenId id) const;
 
+  /// transformers' name of the class, as `tokenizer_class` of tokenizer_config.json has it.
+  virtual std::string tokenizer_class() const = 0;
   /// Tokens of the vocabulary proper (transformers' `vocab_size`).
   virtual std::size_t vocab_size() const = 0;
   /// Tokens with the added ones (transformers' `len(tokenizer)`): what an embedding must have rows for, unless added

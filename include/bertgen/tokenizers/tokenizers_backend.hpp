@@ -35,6 +35,7 @@ class TokenizersBackend : public Tokenizer {
 
   ~TokenizersBackend() override;
 
+  std::string tokenizer_class() const override;
   std::size_t vocab_size() const override;
   /// Writes tokenizer.json and tokenizer_config.json.
   std::vector<std::filesystem::path> save_pretrained(const std::filesystem::path& directory) const override;
