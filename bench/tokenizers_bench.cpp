@@ -1,4 +1,4 @@
-// Encodes every line of a text; run by bench/tokenizers.py, which compares with Hugging Face's tokenizers.
+// Encodes every line of a text; run by bench/compare_tokenizers.py, which compares with Hugging Face's tokenizers.
 //
 //   build/bench/bertgen_tokenizers_bench MODEL TEXT ROUNDS
 //

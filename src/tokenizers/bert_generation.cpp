@@ -98,7 +98,8 @@ void BertGenerationTokenizer::encode_segment(std::string_view segment, std::size
                                              std::vector<Piece>& pieces) const {
   for (const detail::SentencePiece::Piece& piece : model_->pieces.encode(segment)) {
     // By string, as transformers does: unknown text that spells a piece or an added token gets that token's id.
-    pieces.push_back({piece_to_id(piece.text), begin + piece.begin, begin + piece.end});
+    const TokenId id = piece.id < 0 ? piece_to_id(piece.text) : piece_to_id(piece.text, piece.id);
+    pieces.push_back({id, begin + piece.begin, begin + piece.end});
   }
 }
 

@@ -272,6 +272,11 @@ TokenId Tokenizer::piece_to_id(std::string_view piece) const {
   return id ? *id : unknown_id();
 }
 
+TokenId Tokenizer::piece_to_id(std::string_view piece, TokenId id) const {
+  const auto added = added_ids_.find(piece);
+  return added != added_ids_.end() ? added->second : id;
+}
+
 std::string Tokenizer::id_to_token(TokenId id) const {
   const auto added = added_.find(id);
   if (added != added_.end()) {

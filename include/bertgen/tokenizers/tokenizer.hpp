@@ -229,6 +229,8 @@ class Tokenizer {
   std::vector<Piece> split_normalized_tokens(std::string_view text) const;
   /// Id of a piece that the vocabulary's algorithm produced: an added token's, the vocabulary's, else the unknown id.
   TokenId piece_to_id(std::string_view piece) const;
+  /// The same for a piece whose id in the vocabulary is known.
+  TokenId piece_to_id(std::string_view piece, TokenId id) const;
 
  private:
   /// All tokens of a text, without any that the template adds.

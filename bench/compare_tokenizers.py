@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the tokenizers on a text against the libraries that transformers runs them on, on one thread.
 
-    bench/tokenizers.py --program build/bench/bertgen_tokenizers_bench --data DIR [--rounds 9]
+    bench/compare_tokenizers.py --program build/bench/bertgen_tokenizers_bench --data DIR [--rounds 9]
 
 DIR holds real vocabularies and texts (bert-uncased-vocab, roberta-base-tokenizer, bbc-encoder-spm, wikisplit). The peer
 of BertTokenizer and RobertaTokenizer is Hugging Face's tokenizers, that of BertGenerationTokenizer is sentencepiece; both
