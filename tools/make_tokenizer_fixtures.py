@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Writes tests/data/tokenizers/bert_generation: tiny SentencePiece models, and what transformers makes of texts.
+"""Writes tests/data/tokenizers: tiny vocabularies of the three families, and what transformers makes of texts.
 
 Needs transformers 5 and sentencepiece. Run from the root of the repository:
 
     python3 tools/make_tokenizer_fixtures.py
 
-The models are trained on the sentences below, so they are this project's own; a second run writes the same bytes.
+The vocabularies are made of the sentences below, so they are this project's own; a second run writes the same bytes.
 """
 
+import collections
 import io
 import json
 import os
@@ -19,12 +20,15 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import sentencepiece
+import tokenizers
 import transformers
-from transformers import BertGenerationTokenizer
+from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer, BertGenerationTokenizer
 
 transformers.logging.set_verbosity_error()
 
-OUT = pathlib.Path("tests/data/tokenizers/bert_generation").resolve()
+ROOT = pathlib.Path("tests/data/tokenizers").resolve()
+OUT = ROOT / "bert_generation"
 
 SUBJECTS = ["The river", "A small boat", "Our neighbour", "The old clock", "A quick fox", "The teacher", "Her garden",
             "The last train", "A young painter", "The town"]
@@ -120,9 +124,24 @@ TEXTS = [
 ]
 
 
-def texts():
+# What is special to BERT and RoBERTa.
+MORE_TEXTS = [
+    "[CLS]", "the[SEP]river", "[cls]", "<mask>", "the <mask> river", "the<mask>river", " the  river ", "don't we'll",
+    "I'M I'm", "x's 'S 't", "\u00c9COLE \u00e9cole", "\u0130\u0131\u1e9e\u00df", "\u039f\u0394\u039f\u03a3", "a\u0315\u0300\u0327b",
+    "\u302e\u0327a\u302f\u302e", "\u00bd\u2167 12", "_a_b", "--a--", "\u201cthe\u201d\u2014river\u2026", "\u20ac5 \u00b0 \u00a9",
+    "\uf900\u304c\u3042\u30fb\u3002", "\U0002b820\U0002b920", "a" * 100, "a" * 101, "\u00e9" * 101, "trail  ", "a \n b",
+    "a\t\tb", "\u0378x\u2e43", "\u1885\u07fd\u08d4a", "THE river's", "##the the##", "<sp>  <sp>x", "a<sp>b", "wordword word a-word",
+    "Norm norm NORM x", " ..", "n't do not", "the<left>", "  <left>  <right>  ", "\u1e08\u0323\u0301",
+]
+
+
+def texts(family="bert_generation"):
     rng = random.Random(1)
     parts = [text for text in TEXTS if len(text) < 12] + [" ", " ", "the", "river", "bridge", ".", ","]
+    if family != "bert_generation":
+        pool = TEXTS + MORE_TEXTS
+        parts += [text for text in MORE_TEXTS if len(text) < 12]
+        return pool + corpus()[:10] + ["".join(rng.choice(parts) for _ in range(rng.randrange(2, 7))) for _ in range(80)]
     return TEXTS + corpus()[:30] + ["".join(rng.choice(parts) for _ in range(rng.randrange(2, 7))) for _ in range(80)]
 
 
@@ -133,7 +152,8 @@ def joined(numbers, separator=""):
 def encoded(encoding):
     ids = encoding["input_ids"]
     return {"input_ids": joined(ids, " "), "attention_mask": joined(encoding.get("attention_mask", [1] * len(ids))),
-            "special_tokens_mask": joined(encoding["special_tokens_mask"])}
+            "special_tokens_mask": joined(encoding["special_tokens_mask"]),
+            **({"token_type_ids": joined(encoding["token_type_ids"], " ")} if "token_type_ids" in encoding else {})}
 
 
 def random_options(rng):
@@ -164,7 +184,7 @@ def with_options(tokenizer, rng, pool):
     options = {key: value for key, value in case["options"].items() if key != "truncation_side"}
     try:
         result = tokenizer(case["text"], case["text_pair"], return_special_tokens_mask=True, **options)
-    except ValueError:
+    except Exception:  # tokenizers raises nothing narrower
         case["error"] = True
     else:
         rows = [result] if count == 0 else [{key: result[key][i] for key in result} for i in range(count)]
@@ -176,53 +196,208 @@ def with_options(tokenizer, rng, pool):
 def decode_cases(tokenizer, rng, pool):
     sequences = [tokenizer(text)["input_ids"] for text in rng.sample(pool, 9)]
     sequences += [[rng.randrange(len(tokenizer)) for _ in range(rng.randrange(12))] for _ in range(6)]
-    sequences += [ids + rng.sample(tokenizer.all_special_ids, 2) for ids in sequences[:4]] + [[-1], [len(tokenizer)]]
+    special = tokenizer.all_special_ids
+    sequences += [ids + rng.sample(special, min(2, len(special))) for ids in sequences[:4]] + [[-1], [len(tokenizer)]]
     for ids in sequences:
         case = {"ids": ids}
         try:
+            # The library refuses ids that tokenizers leaves out.
+            if None in tokenizer.convert_ids_to_tokens(ids):
+                raise IndexError
             # First with special tokens, then without; in each, clean-up unset, off and on.
             case["texts"] = [tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=clean)
                              for skip in (False, True) for clean in (None, False, True)]
-        except IndexError:
+        except (IndexError, OverflowError):
             case["error"] = True
         yield case
 
 
-def cases_of(name, directory):
+def cases_of(name, tokenizer, pool):
     rng = random.Random(name)
-    tokenizer = BertGenerationTokenizer.from_pretrained(directory)
-    pool = texts()
     named = {key: tokenizer.convert_tokens_to_ids(value) for key, value in tokenizer.special_tokens_map.items()}
     limit = tokenizer.model_max_length
     return {
         "size": len(tokenizer), "vocab_size": tokenizer.vocab_size, "special_ids": tokenizer.all_special_ids,
         "named_ids": {key: id for key, id in named.items() if key in tokenizer.__class__.SPECIAL_TOKENS_ATTRIBUTES},
         "added": {str(id): token.content for id, token in tokenizer.added_tokens_decoder.items()},
-        "model_max_length": limit if limit < 1e20 else None,
+        "class": type(tokenizer).__name__, "model_max_length": limit if limit < 1e20 else None,
         "input_ids": [joined(tokenizer(text)["input_ids"], " ") for text in pool],
         "calls": [with_options(tokenizer, rng, pool) for _ in range(30)],
         "decodes": list(decode_cases(tokenizer, rng, pool)),
     }
 
 
+def write(family, result):
+    versions = {"transformers": transformers.__version__, "sentencepiece": sentencepiece.__version__,
+                "tokenizers": tokenizers.__version__}
+    lines = json.dumps({"versions": versions, **result}, ensure_ascii=True, separators=(",", ":"))
+    (ROOT / family / "cases.json").write_text(lines.replace('},{', '},\n{') + "\n")
+
+
+def put(directory, files):
+    directory.mkdir(parents=True)
+    for file, content in files.items():
+        (directory / file).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def write_bert_generation(scratch):
+    home = os.getcwd()
+    os.chdir(scratch)  # the trainer records the names of its input files
+    train_all()
+    os.chdir(home)
+    result = {"texts": texts(), "directories": {}}
+    for name, (model, files) in DIRECTORIES.items():
+        directory = pathlib.Path(scratch, name)
+        put(directory, files)
+        shutil.copy(OUT / model, directory / "spiece.model")
+        tokenizer = BertGenerationTokenizer.from_pretrained(directory)
+        result["directories"][name] = {"copies": {"spiece.model": model}, "files": files,
+                                       **cases_of(name, tokenizer, texts())}
+    write("bert_generation", result)
+
+
+def word_pieces():
+    """A vocabulary of words, characters and a few endings."""
+    words = collections.Counter(" ".join(corpus()).lower().replace("'", " ' ").split())
+    characters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?;:'-#$<>/[]"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + list(characters)
+    tokens += ["##" + c for c in "abcdefghijklmnopqrstuvwxyz0123456789"] + ["##ing", "##er", "##\u00e9", "caf\u00e9", "cafe"]
+    tokens += ["The", "THE", "##ver", "\u1112", "##\u1161", "##\u11ab", "\u6f22", "\u8c48", "i\u0307", "\u3042", "##\u302e", "\u2026",
+               "\u201c", "n't", "##\u20e3", "\u304b"]
+    tokens += [word for word, _ in words.most_common(60) if word.isalpha() and len(word) > 1]
+    return list(dict.fromkeys(tokens))
+
+
+def byte_pairs():
+    """Byte-level merges of the commonest pairs, as byte-pair encoding learns them."""
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    counts = collections.Counter(piece for line in corpus() for piece, _ in splitter.pre_tokenize_str(line))
+    words = {tuple(word): count for word, count in counts.items()}
+    merges = []
+    for _ in range(150):
+        pairs = collections.Counter()
+        for word, count in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] += count
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        words = {merged(word, best): count for word, count in words.items()}
+    return merges
+
+
+def merged(word, pair):
+    result = []
+    for piece in word:
+        if result and (result[-1], piece) == pair:
+            result[-1] += piece
+        else:
+            result.append(piece)
+    return tuple(result)
+
+
+PLAIN = {**ADDED, "special": False}
+# Ids far away: the tokenizers count on from the vocabulary, in this order.
+MORE_ADDED = {"900": {**PLAIN, "content": "<left>", "lstrip": True}, "901": {**PLAIN, "content": "<right>", "rstrip": True},
+              "905": {**PLAIN, "content": "word", "single_word": True},
+              "906": {**PLAIN, "content": "Norm", "normalized": True},
+              "910": {**ADDED, "content": "<sp>", "lstrip": True, "rstrip": True}}
+
+
+def bert_directories():
+    vocabulary = {"vocab.txt": "".join(token + "\n" for token in word_pieces())}
+    config = lambda **settings: {"tokenizer_config.json": {"tokenizer_class": "BertTokenizer", **settings}}
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+             "max_input_chars_per_word": 7, "vocab": {token: i for i, token in enumerate(word_pieces())}}
+    serialized = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{**ADDED, "id": 1, "content": "[UNK]"}, {**ADDED, "id": 3, "content": "[SEP]"}],
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": False,
+                       "strip_accents": None, "lowercase": False},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False}, "model": model}
+    return {
+        "uncased": {**vocabulary, **config()},
+        "cased": {**vocabulary, **config(do_lower_case=False, clean_up_tokenization_spaces=True)},
+        "accents": {**vocabulary, **config(strip_accents=False, tokenize_chinese_chars=False)},
+        "cased without accents": {**vocabulary, **config(do_lower_case=False, strip_accents=True)},
+        "added": {**vocabulary, **config(added_tokens_decoder=MORE_ADDED, truncation_side="left")},
+        "special": {**vocabulary, **config(bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=12,
+                                           padding_side="left", additional_special_tokens=["<e1>", "the"])},
+        "split specials": {**vocabulary, **config(split_special_tokens=True, added_tokens_decoder=MORE_ADDED)},
+        "version 4": {**vocabulary, **config(do_lower_case=True), "special_tokens_map.json": {
+            "mask_token": {"content": "<mask>", "lstrip": True, "normalized": True, "rstrip": False,
+                           "single_word": False}}, "added_tokens.json": {"<mask>": 300, "<x>": 299, "[PAD]": 0}},
+        "serialized": {"tokenizer.json": serialized, **config()},
+        "as serialized": {"tokenizer.json": serialized, "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "pad_token": "[PAD]"}},
+        "by file": vocabulary,
+    }
+
+
+def roberta_directories():
+    merges = byte_pairs()
+    characters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<s>", "<pad>", "</s>", "<unk>"] + characters + [a + b for a, b in merges] + ["<mask>"]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    lines = "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges)
+    files = {"vocab.json": vocabulary, "merges.txt": lines}
+    config = lambda **settings: {"tokenizer_config.json": {"tokenizer_class": "RobertaTokenizer", **settings}}
+    few = {token: i for token, i in vocabulary.items() if token not in characters[5:60:9]}
+    specials = [{**ADDED, "id": vocabulary[token], "content": token, "normalized": True, "lstrip": token == "<mask>"}
+                for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
+    serialized = lambda merges, **changes: {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": specials, "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True},
+        "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": True,
+                           "add_prefix_space": True},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True},
+        "model": {"dropout": None, "unk_token": None, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+                  "fuse_unk": False, "vocab": vocabulary, "merges": merges}, **changes}
+    template = {"type": "TemplateProcessing", "special_tokens": {
+        "<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}},
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "</s>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}}]}
+    return {
+        "roberta": {**files, **config()},
+        "prefix space": {**files, **config(add_prefix_space=True, clean_up_tokenization_spaces=True)},
+        "added": {**files, **config(added_tokens_decoder=MORE_ADDED, trim_offsets=False)},
+        "split specials": {**files, **config(split_special_tokens=True)},
+        "missing bytes": {"vocab.json": few, "merges.txt": "".join(
+            f"{a} {b}\n" for a, b in merges if {a, b, a + b} <= set(few)), **config()},
+        "version 4": {**files, **config(model_max_length=10), "special_tokens_map.json": {
+            "mask_token": {"content": "<mask>", "lstrip": True, "normalized": False, "rstrip": False,
+                           "single_word": False}}},
+        "serialized": {"tokenizer.json": serialized([f"{a} {b}" for a, b in merges]), **config()},
+        "as serialized": {"tokenizer.json": serialized([list(pair) for pair in merges], post_processor=template,
+                                                       padding={"strategy": "BatchLongest", "direction": "Left",
+                                                                "pad_to_multiple_of": None, "pad_id": 1,
+                                                                "pad_type_id": 0, "pad_token": "<pad>"}),
+                          "tokenizer_config.json": {"tokenizer_class": "TokenizersBackend", "pad_token": "<pad>"}},
+        "by file": files,
+    }
+
+
+def write_family(family, directories, scratch):
+    pool = texts(family)
+    result = {"texts": pool, "directories": {}}
+    for name, files in directories.items():
+        directory = pathlib.Path(scratch, family, name)
+        # transformers does not go by the files alone.
+        put(directory, {"config.json": {"model_type": family}, **files})
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        result["directories"][name] = {"files": files, **cases_of(name, tokenizer, pool)}
+    (ROOT / family).mkdir(exist_ok=True)
+    write(family, result)
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
-    home = os.getcwd()
     with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)  # the trainer records the names of its input files
-        train_all()
-        result = {"versions": {"transformers": transformers.__version__, "sentencepiece": sentencepiece.__version__},
-                  "texts": texts(), "directories": {}}
-        for name, (model, files) in DIRECTORIES.items():
-            directory = pathlib.Path(scratch, name)
-            directory.mkdir()
-            shutil.copy(OUT / model, directory / "spiece.model")
-            for file, content in files.items():
-                (directory / file).write_text(json.dumps(content))
-            result["directories"][name] = {"model": model, "files": files, **cases_of(name, directory)}
-        os.chdir(home)
-    lines = json.dumps(result, ensure_ascii=True, separators=(",", ":")).replace('},{', '},\n{')
-    (OUT / "cases.json").write_text(lines + "\n")
+        write_bert_generation(scratch)
+        write_family("bert", bert_directories(), scratch)
+        write_family("roberta", roberta_directories(), scratch)
 
 
 if __name__ == "__main__":

@@ -25,4 +25,6 @@
 #include "bertgen/models/encoder_decoder.hpp"
 #include "bertgen/runtime/session.hpp"
 #include "bertgen/tokenizers/auto.hpp"
+#include "bertgen/tokenizers/bert.hpp"
 #include "bertgen/tokenizers/bert_generation.hpp"
+#include "bertgen/tokenizers/roberta.hpp"

@@ -144,11 +144,14 @@ class Inspector {
   }
 
   void tokenizer() {
-    const auto tokenizer = AutoTokenizer::from_pretrained(options_.model);
-    if (!tokenizer) return report_.add("tokenizer", "none: ids only");
-    const std::size_t size = tokenizer->size();
-    report_.add("tokenizer", "BertGenerationTokenizer, " + std::to_string(tokenizer->vocab_size()) + " pieces, " +
-                                 std::to_string(size) + " with added tokens");
+    const auto [encoder, decoder] = EncoderDecoderTokenizers::from_pretrained(options_.model);
+    if (!encoder) return report_.add("tokenizer", "none: ids only");
+    const auto describe = [](const Tokenizer& tokenizer) {
+      return tokenizer.tokenizer_class() + ", " + std::to_string(tokenizer.vocab_size()) + " pieces, " +
+             std::to_string(tokenizer.size()) + " with added tokens";
+    };
+    report_.add(encoder == decoder ? "tokenizer" : "encoder's tokenizer", describe(*encoder));
+    if (encoder != decoder) report_.add("decoder's tokenizer", describe(*decoder));
   }
 
   void cpu() {

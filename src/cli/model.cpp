@@ -12,7 +12,9 @@ TextCoder::TextCoder(const std::filesystem::path& checkpoint, const Options& opt
     throw CheckpointError(directory.string() + ": expected a checkpoint directory, found " +
                           (std::filesystem::exists(directory, ignored) ? "a file" : "nothing"));
   }
-  tokenizer = AutoTokenizer::from_pretrained(directory);
+  const auto halves = EncoderDecoderTokenizers::from_pretrained(directory);
+  tokenizer = halves.encoder;
+  decoder_tokenizer = halves.decoder;
   // BertGeneration models were trained without special tokens around the text, whatever their tokenizer could add.
   bool bert_generation = false;
   if (std::filesystem::exists(directory / "config.json", ignored)) {
@@ -30,16 +32,27 @@ const Tokenizer& TextCoder::require() const {
   return *tokenizer;
 }
 
+const Tokenizer& TextCoder::require_decoder() const {
+  require();  // there are both or none
+  return *decoder_tokenizer;
+}
+
 TokenIds TextCoder::encode(const std::string& text) const {
   EncodeOptions encode_options;
   encode_options.add_special_tokens = add_special_tokens;
   return require().encode(text, encode_options).input_ids;
 }
 
+TokenIds TextCoder::encode_target(const std::string& text) const {
+  EncodeOptions encode_options;
+  encode_options.add_special_tokens = add_special_tokens;
+  return require_decoder().encode(text, encode_options).input_ids;
+}
+
 std::string TextCoder::decode(const TokenIds& ids) const {
   DecodeOptions decode_options;
   decode_options.skip_special_tokens = true;
-  return require().decode(ids, decode_options);
+  return require_decoder().decode(ids, decode_options);
 }
 
 Source read_source(const Json& request, const TextCoder& coder) {

@@ -9,18 +9,23 @@
 
 namespace bertgen::cli {
 
-/// A directory's tokenizer, and whether text is encoded with special tokens unless a request says otherwise.
+/// A directory's tokenizers, and whether text is encoded with special tokens unless a request says otherwise.
 struct TextCoder {
   std::filesystem::path directory;
-  std::unique_ptr<Tokenizer> tokenizer;  ///< null if the directory has none
+  std::shared_ptr<const Tokenizer> tokenizer;          ///< null if the directory has none
+  std::shared_ptr<const Tokenizer> decoder_tokenizer;  ///< of targets and answers; often the same
   bool add_special_tokens = true;
 
   /// Throws CheckpointError unless there is such a directory, and TokenizerError.
   TextCoder(const std::filesystem::path& directory, const Options& options);
   /// The tokenizer. Throws TokenizerError if there is none.
   const Tokenizer& require() const;
+  /// The decoder's. Throws TokenizerError if there is none.
+  const Tokenizer& require_decoder() const;
   /// Ids of a text, or nothing for a text without tokens.
   TokenIds encode(const std::string& text) const;
+  /// Ids of a target.
+  TokenIds encode_target(const std::string& text) const;
   /// Text of generated ids, without special tokens.
   std::string decode(const TokenIds& ids) const;
 };

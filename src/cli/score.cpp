@@ -24,7 +24,7 @@ class ScoreHandler final : public Handler {
     if (target.has_value() == labels.has_value()) {
       throw ArgumentError(std::string("request: expected labels or target, got ") + (target ? "both" : "neither"));
     }
-    if (target) labels = coder_.encode(*target);
+    if (target) labels = coder_.encode_target(*target);
     require_tokens(source.input_ids, "text or input_ids");
     require_tokens(*labels, "target or labels");
     EncoderDecoderInputs inputs;

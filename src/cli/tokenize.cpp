@@ -104,7 +104,7 @@ class DetokenizeHandler final : public Handler {
       options.clean_up_tokenization_spaces = options_.clean_up_tokenization_spaces;
     }
     Answer answer;
-    answer.plain = coder_.require().decode(*ids, options);
+    answer.plain = coder_.require_decoder().decode(*ids, options);
     answer.fields["text"] = answer.plain;
     return answer;
   }

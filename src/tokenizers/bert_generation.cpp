@@ -74,6 +74,8 @@ std::unique_ptr<BertGenerationTokenizer> BertGenerationTokenizer::from_pretraine
       new BertGenerationTokenizer(std::move(model), std::move(config.options)));
 }
 
+std::string BertGenerationTokenizer::tokenizer_class() const { return "BertGenerationTokenizer"; }
+
 std::size_t BertGenerationTokenizer::vocab_size() const { return model_->pieces.size(); }
 
 std::vector<Tokenizer::Piece> BertGenerationTokenizer::tokenize(std::string_view text) const {
@@ -96,7 +98,8 @@ void BertGenerationTokenizer::encode_segment(std::string_view segment, std::size
                                              std::vector<Piece>& pieces) const {
   for (const detail::SentencePiece::Piece& piece : model_->pieces.encode(segment)) {
     // By string, as transformers does: unknown text that spells a piece or an added token gets that token's id.
-    pieces.push_back({piece_to_id(piece.text), begin + piece.begin, begin + piece.end});
+    const TokenId id = piece.id < 0 ? piece_to_id(piece.text) : piece_to_id(piece.text, piece.id);
+    pieces.push_back({id, begin + piece.begin, begin + piece.end});
   }
 }
 
@@ -109,7 +112,10 @@ std::optional<TokenId> BertGenerationTokenizer::find_in_vocabulary(std::string_v
   return model_->pieces.find(token);
 }
 
-std::string BertGenerationTokenizer::vocabulary_token(TokenId id) const { return model_->pieces.text(id); }
+std::optional<std::string> BertGenerationTokenizer::vocabulary_token(TokenId id) const {
+  if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) return std::nullopt;
+  return model_->pieces.text(id);
+}
 
 TokenId BertGenerationTokenizer::unknown_id() const { return model_->pieces.unknown_id(); }
 
@@ -121,10 +127,7 @@ std::string BertGenerationTokenizer::tokens_to_text(const std::vector<std::strin
 
 std::vector<std::filesystem::path> BertGenerationTokenizer::save_vocabulary(
     const std::filesystem::path& directory) const {
-  std::error_code error;
-  if (!std::filesystem::is_directory(directory, error)) {
-    throw TokenizerError(directory.string() + ": expected a directory to save the vocabulary in");
-  }
+  detail::require_directory(directory);
   std::filesystem::path path = directory / vocab_file_name;
   detail::write_file(path, model_->bytes);
   return {std::move(path)};
@@ -135,7 +138,7 @@ std::vector<std::filesystem::path> BertGenerationTokenizer::save_pretrained(
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   std::vector<std::filesystem::path> written = save_vocabulary(directory);
-  for (auto& path : detail::write_tokenizer_config(directory, *this, model_->config, "BertGenerationTokenizer")) {
+  for (auto& path : detail::write_tokenizer_config(directory, *this, model_->config)) {
     written.push_back(std::move(path));
   }
   return written;

@@ -33,14 +33,27 @@ ByteTrie::ByteTrie(std::vector<std::pair<std::string_view, std::int32_t>> words)
     }
     level = std::move(below);
   }
+  for (Entry& node : nodes_) {
+    if (node.children < many_children) continue;
+    node.table = static_cast<std::uint32_t>(tables_.size());
+    Table& table = tables_.emplace_back();
+    for (std::uint16_t child = 0; child < node.children; ++child) {
+      table[static_cast<unsigned char>(nodes_[node.first_child + child].byte)] = static_cast<std::uint16_t>(child + 1);
+    }
+  }
 }
 
 ByteTrie::Node ByteTrie::next(Node node, char byte) const {
-  const auto first = nodes_.begin() + nodes_[node].first_child;
-  const auto last = first + nodes_[node].children;
+  const Entry& entry = nodes_[node];
+  if (entry.table != no_table) {
+    const std::uint16_t place = tables_[entry.table][static_cast<unsigned char>(byte)];
+    return place == 0 ? none : entry.first_child + place - 1;
+  }
+  const auto first = nodes_.begin() + entry.first_child;
+  const auto last = first + entry.children;
   // As string_view orders its bytes: unsigned.
-  const auto less = [](const Entry& entry, char wanted) {
-    return static_cast<unsigned char>(entry.byte) < static_cast<unsigned char>(wanted);
+  const auto less = [](const Entry& child, char wanted) {
+    return static_cast<unsigned char>(child.byte) < static_cast<unsigned char>(wanted);
   };
   const auto found = std::lower_bound(first, last, byte, less);
   return found != last && found->byte == byte ? static_cast<Node>(found - nodes_.begin()) : none;

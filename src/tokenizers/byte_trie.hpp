@@ -1,6 +1,7 @@
 // A set of strings with values, searched byte by byte.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -33,8 +34,16 @@ class ByteTrie {
     Node first_child = 0;
     std::uint16_t children = 0;
     char byte = 0;
+    // Of a node with many children: where tables_ has their places by byte, first_child + place − 1; 0: none.
+    std::uint32_t table = no_table;
   };
+  using Table = std::array<std::uint16_t, 256>;
+  static constexpr std::uint32_t no_table = UINT32_MAX;
+  // A binary search among fewer is as fast.
+  static constexpr std::size_t many_children = 8;
+
   std::vector<Entry> nodes_;
+  std::vector<Table> tables_;
 };
 
 }  // namespace bertgen::detail

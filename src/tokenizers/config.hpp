@@ -21,16 +21,27 @@ struct TokenizerConfig {
   std::string source;
 };
 
-/// Reads tokenizer_config.json and, as transformers does if that has no `added_tokens_decoder`, special_tokens_map.json
-/// and added_tokens.json. A file that is not there changes nothing; `defaults` holds for what no file says.
-/// Throws TokenizerError, which names the file and the key.
-TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, TokenizerOptions defaults);
+/// The JSON object in a file, nothing where there is no file. Throws TokenizerError, which names the file.
+std::optional<Json> read_json_object(const std::filesystem::path& path, bool unique_keys = false);
+
+/// Reads tokenizer_config.json and, as transformers does if that has no `added_tokens_decoder`,
+/// special_tokens_map.json, added_tokens.json and the `added_tokens` of `tokenizer_json` (the tokenizer.json beside
+/// them, or null). A file that is not there changes nothing; `defaults` holds for what no file says. Throws
+/// TokenizerError, which names the file and the key.
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, TokenizerOptions defaults,
+                                      const Json* tokenizer_json = nullptr);
 
 /// Writes tokenizer_config.json (`json` brought up to date with the tokenizer) and, where tokens follow the vocabulary,
 /// added_tokens.json. Returns the paths written. Throws TokenizerError.
 std::vector<std::filesystem::path> write_tokenizer_config(const std::filesystem::path& directory,
-                                                          const Tokenizer& tokenizer, Json json,
-                                                          const std::string& tokenizer_class);
+                                                          const Tokenizer& tokenizer, Json json);
+
+/// A setting that is true, false or, absent and null, `missing`. Throws TokenizerError, which names `source` and the
+/// key.
+bool read_flag(const std::string& source, const Json& object, const char* key, bool missing);
+
+/// An added token as tokenizer_config.json and tokenizer.json write it.
+Json to_json(const AddedToken& token);
 
 /// Named special tokens in transformers' order, with their keys.
 struct NamedToken {

@@ -84,13 +84,13 @@ std::vector<SentencePiece::Piece> SentencePiece::encode(std::string_view text) c
     if (unknown && model_.byte_fallback) {
       // The last byte stands for the whole character.
       for (const char byte : segment.text)
-        pieces.push_back({byte_piece(static_cast<std::uint8_t>(byte)), begin, begin});
+        pieces.push_back({byte_piece(static_cast<std::uint8_t>(byte)), -1, begin, begin});
       pieces.back().end = end;
     } else if (unknown && after_unknown) {
       pieces.back().text += segment.text;
       pieces.back().end = end;
     } else {
-      pieces.push_back({std::string(segment.text), begin, end});
+      pieces.push_back({std::string(segment.text), unknown ? -1 : segment.id, begin, end});
     }
     after_unknown = unknown;
   }

@@ -23,6 +23,8 @@ class SentencePiece {
   struct Piece {
     /// The normalised text of the piece, also where it is unknown.
     std::string text;
+    /// Of a piece that is not unknown text; −1 for that.
+    std::int32_t id;
     /// Bytes of the given text.
     std::size_t begin;
     std::size_t end;

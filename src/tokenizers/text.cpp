@@ -25,6 +25,20 @@ constexpr std::array<std::string_view, 29> white_space = {
     "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A", "\xE2\x80\xA8",
     "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
 
+using Rule = std::pair<std::string_view, std::string_view>;
+constexpr std::array<Rule, 7> early_rules = {
+    {{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}}};
+constexpr std::array<Rule, 3> late_rules = {{{" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}};
+
+// Whether two or three bytes are the cut-off beginning of a longer character.
+bool begins_character(std::string_view bytes) {
+  std::string whole(bytes);
+  const std::size_t length = static_cast<unsigned char>(bytes[0]) >= 0xF0 ? 4 : 3;
+  if (whole.size() >= length) return false;
+  whole.resize(length, '\x80');
+  return utf8_length(whole) == length;
+}
+
 }  // namespace
 
 std::string_view strip_left(std::string_view text) {
@@ -63,17 +77,15 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 }
 
 std::string clean_up_tokenization(std::string text) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 10> rules = {{{" .", "."},
-                                                                                    {" ?", "?"},
-                                                                                    {" !", "!"},
-                                                                                    {" ,", ","},
-                                                                                    {" ' ", "'"},
-                                                                                    {" n't", "n't"},
-                                                                                    {" 'm", "'m"},
-                                                                                    {" 's", "'s"},
-                                                                                    {" 've", "'ve"},
-                                                                                    {" 're", "'re"}}};
-  for (const auto& [from, to] : rules) text = replace_all(text, from, to);
+  for (const auto& [from, to] : early_rules) text = replace_all(text, from, to);
+  for (const auto& [from, to] : late_rules) text = replace_all(text, from, to);
+  return text;
+}
+
+std::string clean_up_word_piece(std::string text) {
+  for (const auto& [from, to] : early_rules) text = replace_all(text, from, to);
+  text = replace_all(text, " do not", " don't");
+  for (const auto& [from, to] : late_rules) text = replace_all(text, from, to);
   return text;
 }
 
@@ -101,6 +113,25 @@ bool is_valid_utf8(std::string_view bytes) {
   return true;
 }
 
+std::string lossy_utf8(std::string_view bytes) {
+  constexpr std::string_view replacement = "\xEF\xBF\xBD";
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    std::size_t length = utf8_length(bytes);
+    if (length > 0) {
+      text.append(bytes.substr(0, length));
+    } else {
+      // As much as could be the beginning of a character: what some tail would make well-formed.
+      text.append(replacement);
+      length = 1;
+      while (length < 3 && length < bytes.size() && begins_character(bytes.substr(0, length + 1))) ++length;
+    }
+    bytes.remove_prefix(length);
+  }
+  return text;
+}
+
 std::string read_file(const std::filesystem::path& path, std::size_t limit) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
@@ -118,6 +149,13 @@ std::string read_file(const std::filesystem::path& path, std::size_t limit) {
     throw TokenizerError(path.string() + ": cannot be read");
   }
   return bytes;
+}
+
+void require_directory(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(directory, error)) {
+    throw TokenizerError(directory.string() + ": expected a directory to save the vocabulary in");
+  }
 }
 
 void write_file(const std::filesystem::path& path, std::string_view bytes) {

@@ -19,15 +19,22 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 /// transformers' `clean_up_tokenization`.
 std::string clean_up_tokenization(std::string text);
 
+/// The clean-up that tokenizers' WordPiece decoder does to each token: the same, and " do not" becomes " don't".
+std::string clean_up_word_piece(std::string text);
+
 /// SentencePiece writes spaces as U+2581.
 inline constexpr std::string_view space_symbol = "\xE2\x96\x81";
 
 /// Bytes of the well-formed UTF-8 character at the start of `bytes` (not empty), 0 if there is none.
 std::size_t utf8_length(std::string_view bytes);
 bool is_valid_utf8(std::string_view bytes);
+/// With U+FFFD in place of what is not UTF-8, one for each cut-off character, as Rust's from_utf8_lossy.
+std::string lossy_utf8(std::string_view bytes);
 
 /// The bytes of a regular file of at most `limit` bytes. Throws TokenizerError, which names the file.
 std::string read_file(const std::filesystem::path& path, std::size_t limit);
+/// Throws TokenizerError unless there is such a directory to write a vocabulary to.
+void require_directory(const std::filesystem::path& directory);
 /// Replaces `path` whole, or throws TokenizerError and leaves it as it was.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 

@@ -5,9 +5,10 @@
 #include <utility>
 
 #include "bertgen/core/error.hpp"
-#include "tokenizers/byte_trie.hpp"
+#include "tokenizers/added_tokens.hpp"
 #include "tokenizers/config.hpp"
 #include "tokenizers/text.hpp"
+#include "tokenizers/unicode.hpp"
 
 namespace bertgen {
 
@@ -31,6 +32,44 @@ void drop(std::vector<T>& values, std::size_t count, Side side) {
   } else {
     values.erase(values.end() - dropped, values.end());
   }
+}
+
+// Tokens that truncation takes from the text and from its pair.
+struct Cut {
+  std::size_t first;
+  std::size_t second;
+};
+
+// transformers' `truncate_sequences`: `longest_first` first levels the two texts, then takes from both in turn.
+Cut cut_by_python(std::size_t first, std::size_t second, std::size_t excess, bool pair, TruncationStrategy strategy) {
+  if (strategy == TruncationStrategy::only_second) return {0, excess};
+  if (strategy == TruncationStrategy::only_first || !pair) return {excess, 0};
+  const bool first_longer = first > second;
+  const std::size_t levelling = std::min(first_longer ? first - second : second - first, excess);
+  const std::size_t from_first = (excess - levelling) / 2 + (first_longer ? levelling : 0);
+  return {from_first, excess - from_first};
+}
+
+// tokenizers' `truncate_encodings`: `longest_first` keeps a text that fits into half of what there is room for.
+Cut cut_by_tokenizers(std::size_t first, std::size_t second, std::size_t excess, bool pair,
+                      TruncationStrategy strategy) {
+  const std::size_t room = first + second - excess;
+  if (room == 0) return {first, second};
+  if (strategy == TruncationStrategy::longest_first) {
+    if (!pair) return {excess, 0};
+    const std::size_t shorter = std::min(first, second);
+    const std::size_t kept = std::min(shorter, room / 2);
+    return first > second ? Cut{first - (room - kept), second - kept} : Cut{first - kept, second - (room - kept)};
+  }
+  const bool from_first = strategy == TruncationStrategy::only_first;
+  const std::string name = from_first ? "only_first" : "only_second";
+  if (!from_first && !pair) throw ArgumentError("truncation: " + name + ": expected a second text, got none");
+  const std::size_t available = from_first ? first : second;
+  if (available <= excess) {
+    throw ArgumentError("truncation: " + name + ": expected a text of more than " + std::to_string(excess) +
+                        " tokens to shorten, got " + std::to_string(available));
+  }
+  return from_first ? Cut{excess, 0} : Cut{0, excess};
 }
 
 template <typename T>
@@ -85,57 +124,131 @@ struct Tokenizer::Plan {
   }
 };
 
-Tokenizer::Tokenizer(TokenizerOptions options) : options_(std::move(options)) {}
+Tokenizer::Tokenizer(TokenizerOptions options, Backend backend) : options_(std::move(options)), backend_(backend) {}
 
 Tokenizer::~Tokenizer() = default;
 
 void Tokenizer::add_special_tokens() {
-  added_ = options_.added_tokens_decoder;
-  for (const auto& [id, token] : added_) {
+  for (const auto& [id, token] : options_.added_tokens_decoder) {
     if (id < 0) throw TokenizerError("added token \"" + token.content + "\": negative id " + std::to_string(id));
-    added_ids_[token.content] = id;
   }
+  const std::vector<std::string> special = special_tokens();
+  if (backend_ == Backend::tokenizers) {
+    give_ids_in_order(special);
+  } else {
+    give_ids_as_told(special);
+  }
+  for (const std::string& token : special) {
+    const TokenId id = added_ids_.find(token)->second;
+    if (std::find(special_ids_.begin(), special_ids_.end(), id) == special_ids_.end()) special_ids_.push_back(id);
+  }
+  size_ = count_tokens();
+  prepare_matching();
+  skipped_ids_ = special_ids_;
+  if (backend_ == Backend::tokenizers) {
+    // tokenizers goes by the string, which is not the same for a token that normalisation changes.
+    std::set<std::string> skipped;
+    for (const auto& [id, token] : added_) {
+      if (token.special) skipped.insert(token.content);
+    }
+    skipped_ids_.clear();
+    for (const auto& [id, token] : added_) {
+      if (skipped.contains(id_to_token(id))) skipped_ids_.push_back(id);
+    }
+  }
+  std::sort(skipped_ids_.begin(), skipped_ids_.end());
+}
 
+// Named and further special tokens in order, some perhaps twice.
+std::vector<std::string> Tokenizer::special_tokens() const {
   std::vector<std::string> special;
   for (const detail::NamedToken& named : detail::named_tokens) {
     if (options_.*named.member) special.push_back(*(options_.*named.member));
   }
   special.insert(special.end(), options_.extra_special_tokens.begin(), options_.extra_special_tokens.end());
+  special.erase(std::remove(special.begin(), special.end(), std::string()), special.end());
+  return special;
+}
 
+// As `PythonBackend` does: given ids hold; what is left and is not in the vocabulary follows all of them.
+void Tokenizer::give_ids_as_told(const std::vector<std::string>& special) {
+  added_ = options_.added_tokens_decoder;
+  for (const auto& [id, token] : added_) added_ids_[token.content] = id;
   std::size_t next = count_tokens();
   for (const std::string& token : special) {
-    if (token.empty()) continue;
-    auto known = added_ids_.find(token);
-    if (known == added_ids_.end()) {
-      const std::optional<TokenId> in_vocabulary = find_in_vocabulary(token);
-      const TokenId id = in_vocabulary ? *in_vocabulary : static_cast<TokenId>(next++);
-      added_[id] = {.content = token};
-      known = added_ids_.emplace(token, id).first;
-    }
-    if (!is_special(known->second)) special_ids_.push_back(known->second);
+    if (added_ids_.contains(token)) continue;
+    const std::optional<TokenId> in_vocabulary = find_in_vocabulary(token);
+    const TokenId id = in_vocabulary ? *in_vocabulary : static_cast<TokenId>(next++);
+    added_[id] = {.content = token};
+    added_ids_.emplace(token, id);
   }
-  size_ = count_tokens();
+}
 
-  std::vector<std::pair<std::string_view, std::int32_t>> words;
+// As `TokenizersBackend` does: given tokens in the order of their ids, then the special ones.
+void Tokenizer::give_ids_in_order(const std::vector<std::string>& special) {
+  std::vector<AddedToken> tokens;
+  std::set<std::string_view> contents;
+  std::set<std::string_view> named;
+  for (const detail::NamedToken& token : detail::named_tokens) {
+    if (options_.*token.member) named.insert(*(options_.*token.member));
+  }
+  for (const auto& [id, token] : options_.added_tokens_decoder) {
+    tokens.push_back(token);
+    if (named.contains(token.content)) tokens.back().special = true;
+    contents.insert(token.content);
+  }
+  for (const std::string& content : special) {
+    if (!contents.insert(content).second) continue;
+    const auto rules = options_.special_token_rules.find(content);
+    tokens.push_back(rules != options_.special_token_rules.end() ? rules->second : AddedToken{.content = content});
+    tokens.back().special = true;
+  }
+  std::size_t next = vocab_size();
+  for (const AddedToken& token : tokens) {
+    if (token.content.empty()) continue;
+    const std::optional<TokenId> known = token_to_id(token.content);
+    const TokenId id = known ? *known : static_cast<TokenId>(next++);
+    added_ids_[token.content] = id;
+    added_[id] = token;
+  }
+}
+
+void Tokenizer::prepare_matching() {
+  std::vector<std::pair<std::string_view, TokenId>> words;
+  std::vector<std::pair<std::string_view, TokenId>> normalized_words;
   std::set<std::string_view> contents;
   for (const auto& [id, token] : added_) {
-    if (!token.content.empty() && contents.insert(token.content).second)
-      words.emplace_back(token.content, added_ids_.at(token.content));
+    if (token.content.empty() || !contents.insert(token.content).second) continue;
+    const TokenId own = added_ids_.find(token.content)->second;
+    if (backend_ == Backend::python || !token.normalized) {
+      words.emplace_back(token.content, own);
+      continue;
+    }
+    std::string normalized = normalized_content(token.content);
+    std::string_view pattern = token.content;
+    if (normalized != token.content) pattern = normalized_contents_[own] = std::move(normalized);
+    const bool known = std::any_of(normalized_words.begin(), normalized_words.end(),
+                                   [&](const auto& word) { return word.first == pattern; });
+    if (!pattern.empty() && !known) normalized_words.emplace_back(pattern, own);
   }
-  trie_ = std::make_unique<const detail::ByteTrie>(std::move(words));
+  if (!words.empty()) matcher_ = std::make_unique<const detail::AddedTokenMatcher>(std::move(words));
+  if (!normalized_words.empty()) {
+    normalized_matcher_ = std::make_unique<const detail::AddedTokenMatcher>(std::move(normalized_words));
+  }
 }
 
 // Different strings among all ids, as transformers counts: an added token may rename an id, or repeat a string.
 std::size_t Tokenizer::count_tokens() const {
   std::size_t count = vocab_size();
-  for (const auto& [id, token] : added_) {
-    if (static_cast<std::size_t>(id) < vocab_size() && vocabulary_token(id) != token.content) --count;
-  }
   std::set<std::string_view> contents;
-  for (const auto& [id, token] : added_) contents.insert(token.content);
+  for (const auto& [id, token] : added_) {
+    const std::optional<std::string> replaced = vocabulary_token(id);
+    if (backend_ == Backend::python && replaced && *replaced != token.content) --count;
+    contents.insert(token.content);
+  }
   for (const std::string_view content : contents) {
     const std::optional<TokenId> id = find_in_vocabulary(content);
-    const auto renamed = id ? added_.find(*id) : added_.end();
+    const auto renamed = id && backend_ == Backend::python ? added_.find(*id) : added_.end();
     if (!id || (renamed != added_.end() && renamed->second.content != content)) ++count;
   }
   return count;
@@ -146,7 +259,7 @@ std::optional<TokenId> Tokenizer::special_id(const std::optional<std::string>& t
 }
 
 bool Tokenizer::is_special(TokenId id) const {
-  return std::find(special_ids_.begin(), special_ids_.end(), id) != special_ids_.end();
+  return std::binary_search(skipped_ids_.begin(), skipped_ids_.end(), id);
 }
 
 std::optional<TokenId> Tokenizer::token_to_id(std::string_view token) const {
@@ -159,32 +272,62 @@ TokenId Tokenizer::piece_to_id(std::string_view piece) const {
   return id ? *id : unknown_id();
 }
 
+TokenId Tokenizer::piece_to_id(std::string_view piece, TokenId id) const {
+  const auto added = added_ids_.find(piece);
+  return added != added_ids_.end() ? added->second : id;
+}
+
 std::string Tokenizer::id_to_token(TokenId id) const {
   const auto added = added_.find(id);
-  if (added != added_.end()) return added->second.content;
-  if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) {
+  if (added != added_.end()) {
+    const auto normalized = normalized_contents_.find(id);
+    return normalized != normalized_contents_.end() ? normalized->second : added->second.content;
+  }
+  std::optional<std::string> token = vocabulary_token(id);
+  if (!token) {
     throw TokenizerError("id " + std::to_string(id) + ": not in the vocabulary of " + std::to_string(vocab_size()) +
                          " tokens and " + std::to_string(added_.size()) + " added ones");
   }
-  return vocabulary_token(id);
+  return *std::move(token);
 }
 
 std::vector<Tokenizer::Piece> Tokenizer::split_added_tokens(std::string_view text) const {
+  if (matcher_) return split(text, *matcher_);
+  if (text.empty()) return {};
+  return {{-1, 0, text.size()}};
+}
+
+std::vector<Tokenizer::Piece> Tokenizer::split_normalized_tokens(std::string_view text) const {
+  return split(text, *normalized_matcher_);
+}
+
+std::vector<Tokenizer::Piece> Tokenizer::split(std::string_view text, const detail::AddedTokenMatcher& matcher) const {
   std::vector<Piece> parts;
-  std::size_t begin = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto [id, length] = trie_->longest_prefix(text.substr(at));
-    if (id < 0) {
-      ++at;
-      continue;
-    }
-    if (at > begin) parts.push_back({-1, begin, at});
-    parts.push_back({id, at, at + length});
-    at += length;
-    begin = at;
+  std::size_t begin = 0;  // of the text that no part covers yet
+  const auto add_part = [&](TokenId id, std::size_t token_begin, std::size_t token_end) {
+    if (token_begin > begin) parts.push_back({-1, begin, token_begin});
+    parts.push_back({id, token_begin, token_end});
+    begin = token_end;
+  };
+  if (backend_ == Backend::python) {
+    matcher.for_each(text, add_part);
+  } else {
+    matcher.for_each(text, [&](TokenId id, std::size_t token_begin, std::size_t token_end) {
+      const AddedToken& token = added_.at(id);
+      if (options_.split_special_tokens && token.special) return;
+      if (token.single_word && detail::touches_word(text, token_begin, token_end)) return;
+      // A token on the left may have swallowed where this one starts.
+      token_begin = std::max(token_begin, begin);
+      token_end = std::max(token_end, begin);
+      const std::size_t left = token.lstrip ? detail::white_space_begin(text, begin, token_begin) : token_begin;
+      const std::size_t right = token.rstrip ? detail::white_space_end(text, token_end) : token_end;
+      if (left > begin) parts.push_back({-1, begin, left});
+      parts.push_back({id, token_begin, token_end});
+      begin = right;
+    });
   }
   if (begin < text.size()) parts.push_back({-1, begin, text.size()});
-  apply_added_token_rules(text, parts);
+  if (backend_ == Backend::python) apply_added_token_rules(text, parts);
   return parts;
 }
 
@@ -254,31 +397,21 @@ Tokenizer::Plan Tokenizer::plan(const EncodeOptions& options) const {
   return plan;
 }
 
-// transformers' `truncate_sequences`: `longest_first` first levels the two texts, then takes from both in turn.
 void Tokenizer::truncate(std::vector<Piece>& first, std::vector<Piece>& second, bool pair, const Plan& plan) const {
-  std::size_t total = first.size() + second.size();
+  if (plan.truncation == TruncationStrategy::do_not_truncate) return;
+  std::size_t added = 0;
   if (plan.add_special_tokens) {
-    for (const TemplateItem& item : sequence_template(pair)) total += item.sequence < 0 ? 1 : 0;
+    for (const TemplateItem& item : sequence_template(pair)) added += item.sequence < 0 ? 1 : 0;
   }
-  if (plan.truncation == TruncationStrategy::do_not_truncate || total <= plan.max_length) return;
-
-  const std::size_t excess = total - plan.max_length;
-  std::size_t from_first = 0;
-  std::size_t from_second = 0;
-  if (plan.truncation == TruncationStrategy::only_second) {
-    from_second = excess;
-  } else if (plan.truncation == TruncationStrategy::only_first || !pair) {
-    from_first = excess;
-  } else {
-    const bool first_longer = first.size() > second.size();
-    const std::size_t difference = first_longer ? first.size() - second.size() : second.size() - first.size();
-    const std::size_t levelling = std::min(difference, excess);
-    const std::size_t shared = excess - levelling;
-    from_first = shared / 2 + (first_longer ? levelling : 0);
-    from_second = excess - from_first;
-  }
-  drop(first, from_first, plan.truncation_side);
-  drop(second, from_second, plan.truncation_side);
+  const std::size_t length = first.size() + second.size();
+  const bool by_python = backend_ == Backend::python;
+  // tokenizers takes a limit that the special tokens alone exceed for none at all.
+  if (length + added <= plan.max_length || (!by_python && plan.max_length < added)) return;
+  const std::size_t excess = length + added - plan.max_length;
+  const Cut cut = by_python ? cut_by_python(first.size(), second.size(), excess, pair, plan.truncation)
+                            : cut_by_tokenizers(first.size(), second.size(), excess, pair, plan.truncation);
+  drop(first, cut.first, plan.truncation_side);
+  drop(second, cut.second, plan.truncation_side);
 }
 
 Encoding Tokenizer::encode_unpadded(std::string_view text, const std::string_view* text_pair, const Plan& plan) const {
@@ -293,14 +426,22 @@ Encoding Tokenizer::encode_unpadded(std::string_view text, const std::string_vie
   truncate(pieces[0], pieces[1], pair, plan);
 
   Encoding encoding;
+  const std::vector<TemplateItem> items = sequence_template(pair);
+  const bool has_types = has_token_type_ids();
+  const std::size_t size = items.size() + pieces[0].size() + pieces[1].size();
+  encoding.input_ids.reserve(size);
+  encoding.offsets.reserve(size);
+  encoding.tokens.reserve(size);
+  encoding.special_tokens_mask.reserve(size);
+  if (has_types) encoding.token_type_ids.reserve(size);
   const auto append = [&](TokenId id, const TextSpan& span, TokenId type) {
     encoding.input_ids.push_back(id);
     encoding.offsets.push_back(span);
     encoding.tokens.push_back(id_to_token(id));
     encoding.special_tokens_mask.push_back(static_cast<std::uint8_t>(span.sequence < 0));
-    if (has_token_type_ids()) encoding.token_type_ids.push_back(type);
+    if (has_types) encoding.token_type_ids.push_back(type);
   };
-  for (const TemplateItem& item : sequence_template(pair)) {
+  for (const TemplateItem& item : items) {
     if (item.sequence < 0) {
       if (plan.add_special_tokens) append(item.id, {}, item.token_type_id);
       continue;
@@ -329,7 +470,7 @@ Encoding Tokenizer::encode_one(std::string_view text, const std::string_view* te
                                const EncodeOptions& options) const {
   const Plan plan = this->plan(options);
   Encoding encoding = encode_unpadded(text, text_pair, plan);
-  if (plan.padding != PaddingStrategy::do_not_pad && encoding.size() > 0) {
+  if (plan.padding != PaddingStrategy::do_not_pad && (encoding.size() > 0 || backend_ == Backend::tokenizers)) {
     pad(encoding, plan.padded_length(encoding.size()), plan);
   }
   return encoding;
@@ -340,7 +481,8 @@ Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) 
 }
 
 Encoding Tokenizer::encode(std::string_view text, std::string_view text_pair, const EncodeOptions& options) const {
-  return encode_one(text, &text_pair, options);
+  const bool none = text_pair.empty() && backend_ == Backend::tokenizers;
+  return encode_one(text, none ? nullptr : &text_pair, options);
 }
 
 std::vector<Encoding> Tokenizer::encode_rows(const std::vector<std::string>& texts,
@@ -384,7 +526,7 @@ std::string Tokenizer::decode(const TokenIds& ids, const DecodeOptions& options)
   }
   std::string text = tokens_to_text(tokens);
   const bool clean = options.clean_up_tokenization_spaces.value_or(options_.clean_up_tokenization_spaces);
-  return clean ? detail::clean_up_tokenization(std::move(text)) : text;
+  return clean && can_clean_up() ? detail::clean_up_tokenization(std::move(text)) : text;
 }
 
 }  // namespace bertgen

@@ -17,185 +17,38 @@
 #include "bertgen/core/error.hpp"
 #include "support/errors.hpp"
 #include "support/files.hpp"
+#include "support/tokenizers.hpp"
 
 namespace bertgen {
 namespace {
 
 using nlohmann::json;
+using test::expect_consistent;
 using test::expect_error;
+using test::read;
 using test::TemporaryDirectory;
 
 const std::filesystem::path data = std::filesystem::path(BERTGEN_TEST_DATA) / "tokenizers" / "bert_generation";
 const std::filesystem::path shared = BERTGEN_SHARED_DATA;
 
-std::string read(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-const json& cases() {
-  static const json parsed = json::parse(read(data / "cases.json"));
-  return parsed;
-}
-
-// What transformers answered is stored as "12 5 7", masks as "1101".
-std::string joined(const TokenIds& ids) {
-  std::string text;
-  for (const TokenId id : ids) {
-    if (!text.empty()) text += ' ';
-    text += std::to_string(id);
-  }
-  return text;
-}
-
-std::string joined(const std::vector<std::uint8_t>& mask) {
-  std::string text;
-  for (const std::uint8_t flag : mask) text += static_cast<char>('0' + flag);
-  return text;
-}
-
-// Tokens lie in their text, in order, without overlap, and their strings are those of their ids.
-void expect_consistent(const Tokenizer& tokenizer, const Encoding& encoding, std::vector<std::string> texts) {
-  std::vector<std::size_t> end(texts.size(), 0);
-  ASSERT_EQ(encoding.offsets.size(), encoding.size());
-  for (std::size_t i = 0; i < encoding.size(); ++i) {
-    EXPECT_EQ(encoding.tokens[i], tokenizer.id_to_token(encoding.input_ids[i]));
-    const TextSpan& span = encoding.offsets[i];
-    if (span.sequence < 0) continue;
-    const auto sequence = static_cast<std::size_t>(span.sequence);
-    ASSERT_LT(sequence, texts.size());
-    ASSERT_LE(end[sequence], span.begin) << texts[sequence];
-    ASSERT_LE(span.begin, span.end) << texts[sequence];
-    ASSERT_LE(span.end, texts[sequence].size()) << texts[sequence];
-    end[sequence] = span.end;
-  }
-}
-
-EncodeOptions options_from(const json& request) {
-  EncodeOptions options;
-  if (request.contains("max_length")) options.max_length = request["max_length"].get<std::size_t>();
-  if (request.contains("truncation"))
-    options.truncation = truncation_strategy(request["truncation"].get<std::string>());
-  if (request.contains("padding")) options.padding = padding_strategy(request["padding"].get<std::string>());
-  if (request.contains("pad_to_multiple_of")) {
-    options.pad_to_multiple_of = request["pad_to_multiple_of"].get<std::size_t>();
-  }
-  if (request.contains("padding_side")) options.padding_side = side(request["padding_side"].get<std::string>());
-  if (request.contains("truncation_side"))
-    options.truncation_side = side(request["truncation_side"].get<std::string>());
-  return options;
-}
-
-// One of the directories of cases.json, written out.
-class BertGenerationTokenizerFixtureTest : public testing::TestWithParam<std::string> {
+class BertGenerationTokenizerFixtureTest : public test::TokenizerFixtureTest {
  protected:
-  BertGenerationTokenizerFixtureTest() : expected_(cases()["directories"][GetParam()]) {
-    directory_.write("spiece.model", read(data / expected_["model"].get<std::string>()));
-    for (const auto& [name, content] : expected_["files"].items()) directory_.write(name, content.dump());
-  }
-
-  void expect_same(const Tokenizer& tokenizer) const {
-    expect_vocabulary(tokenizer);
-    expect_ids(tokenizer);
-    expect_calls(tokenizer);
-    expect_decodes(tokenizer);
-  }
-
-  TemporaryDirectory directory_;
-  const json& expected_;
-
- private:
-  void expect_vocabulary(const Tokenizer& tokenizer) const {
-    EXPECT_EQ(tokenizer.size(), expected_["size"].get<std::size_t>());
-    EXPECT_EQ(tokenizer.vocab_size(), expected_["vocab_size"].get<std::size_t>());
-    EXPECT_EQ(tokenizer.all_special_ids(), expected_["special_ids"].get<TokenIds>());
-    const json& limit = expected_["model_max_length"];
-    EXPECT_EQ(tokenizer.model_max_length(), limit.is_null() ? std::nullopt : std::optional(limit.get<std::size_t>()));
-    const std::pair<const char*, std::optional<TokenId>> named[] = {
-        {"bos_token", tokenizer.bos_token_id()},  {"eos_token", tokenizer.eos_token_id()},
-        {"unk_token", tokenizer.unk_token_id()},  {"sep_token", tokenizer.sep_token_id()},
-        {"pad_token", tokenizer.pad_token_id()},  {"cls_token", tokenizer.cls_token_id()},
-        {"mask_token", tokenizer.mask_token_id()}};
-    for (const auto& [name, id] : named) {
-      const json& ids = expected_["named_ids"];
-      EXPECT_EQ(id, ids.contains(name) ? std::optional(ids[name].get<TokenId>()) : std::nullopt) << name;
-    }
-    json added = json::object();
-    for (const auto& [id, token] : tokenizer.added_tokens_decoder()) added[std::to_string(id)] = token.content;
-    EXPECT_EQ(added, expected_["added"]);
-  }
-
-  void expect_ids(const Tokenizer& tokenizer) const {
-    const auto texts = cases()["texts"].get<std::vector<std::string>>();
-    ASSERT_EQ(texts.size(), expected_["input_ids"].size());
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      const Encoding encoding = tokenizer.encode(texts[i]);
-      EXPECT_EQ(joined(encoding.input_ids), expected_["input_ids"][i]) << texts[i];
-      expect_consistent(tokenizer, encoding, {texts[i]});
-    }
-  }
-
-  static std::vector<Encoding> call(const Tokenizer& tokenizer, const json& request) {
-    const EncodeOptions options = options_from(request["options"]);
-    const json& text = request["text"];
-    const json& pair = request["text_pair"];
-    if (text.is_array()) {
-      const auto texts = text.get<std::vector<std::string>>();
-      if (pair.is_null()) return tokenizer.encode_batch(texts, options);
-      return tokenizer.encode_batch(texts, pair.get<std::vector<std::string>>(), options);
-    }
-    if (pair.is_null()) return {tokenizer.encode(text.get<std::string>(), options)};
-    return {tokenizer.encode(text.get<std::string>(), pair.get<std::string>(), options)};
-  }
-
-  void expect_calls(const Tokenizer& tokenizer) const {
-    for (const json& request : expected_["calls"]) {
-      if (request.contains("error")) {
-        EXPECT_THROW(call(tokenizer, request), ArgumentError) << request;
-        continue;
-      }
-      const std::vector<Encoding> rows = call(tokenizer, request);
-      ASSERT_EQ(rows.size(), request["expected"].size());
-      for (std::size_t i = 0; i < rows.size(); ++i) {
-        const json& row = request["expected"][i];
-        EXPECT_EQ(joined(rows[i].input_ids), row["input_ids"]) << request;
-        EXPECT_EQ(joined(rows[i].attention_mask), row["attention_mask"]) << request;
-        EXPECT_EQ(joined(rows[i].special_tokens_mask), row["special_tokens_mask"]) << request;
-        EXPECT_TRUE(rows[i].token_type_ids.empty());
-      }
-    }
-  }
-
-  void expect_decodes(const Tokenizer& tokenizer) const {
-    for (const json& request : expected_["decodes"]) {
-      const auto ids = request["ids"].get<TokenIds>();
-      if (request.contains("error")) {
-        EXPECT_THROW(tokenizer.decode(ids), TokenizerError) << request;
-        continue;
-      }
-      std::size_t i = 0;
-      for (const bool skip : {false, true}) {
-        for (const std::optional<bool> clean : {std::optional<bool>(), std::optional(false), std::optional(true)}) {
-          EXPECT_EQ(tokenizer.decode(ids, {skip, clean}), request["texts"][i++]) << request;
-        }
-      }
-    }
-  }
+  BertGenerationTokenizerFixtureTest() : TokenizerFixtureTest("bert_generation") {}
 };
 
 TEST_P(BertGenerationTokenizerFixtureTest, AgreesWithTransformers) {
-  expect_same(*BertGenerationTokenizer::from_pretrained(directory_.path()));
+  expect_same(*BertGenerationTokenizer::from_pretrained(directory()));
 }
 
 TEST_P(BertGenerationTokenizerFixtureTest, IsTheSameWhenSavedAndLoaded) {
-  const auto tokenizer = BertGenerationTokenizer::from_pretrained(directory_.path());
+  const auto tokenizer = BertGenerationTokenizer::from_pretrained(directory());
   const TemporaryDirectory parent;
   const auto saved = parent.path() / "not" / "there yet";
   const auto written = tokenizer->save_pretrained(saved);
   EXPECT_EQ(written.front(), saved / "spiece.model");
   for (const auto& path : written) EXPECT_TRUE(std::filesystem::is_regular_file(path)) << path;
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(saved), {}), static_cast<std::ptrdiff_t>(written.size()));
-  EXPECT_EQ(read(saved / "spiece.model"), read(directory_.path() / "spiece.model"));
+  EXPECT_EQ(read(saved / "spiece.model"), read(directory() / "spiece.model"));
   expect_same(*BertGenerationTokenizer::from_pretrained(saved));
   // Onto itself, too.
   BertGenerationTokenizer::from_pretrained(saved)->save_pretrained(saved);
@@ -205,11 +58,7 @@ TEST_P(BertGenerationTokenizerFixtureTest, IsTheSameWhenSavedAndLoaded) {
 INSTANTIATE_TEST_SUITE_P(Directories, BertGenerationTokenizerFixtureTest,
                          testing::Values("unigram", "bpe", "char", "word", "suffix", "options", "added", "version 4",
                                          "split specials", "no pad"),
-                         [](const auto& directory) {
-                           std::string name = directory.param;
-                           for (char& c : name) c = c == ' ' ? '_' : c;
-                           return name;
-                         });
+                         test::test_name);
 
 TEST(BertGenerationTokenizerTest, OffsetsAreBytesOfTheGivenText) {
   const BertGenerationTokenizer tokenizer(data / "spiece.model");
@@ -302,7 +151,7 @@ TEST(BertGenerationTokenizerTest, LongHostileTextsTakeLinearTime) {
 
 TEST(BertGenerationTokenizerTest, ThreadsShareOneTokenizer) {
   const BertGenerationTokenizer tokenizer(data / "spiece.model");
-  const auto texts = cases()["texts"].get<std::vector<std::string>>();
+  const auto texts = test::tokenizer_cases("bert_generation")["texts"].get<std::vector<std::string>>();
   std::vector<std::vector<TokenIds>> results(4);
   std::vector<std::thread> threads;
   for (auto& result : results) {

@@ -30,6 +30,7 @@ class WordTokenizer final : public Tokenizer {
     return options;
   }
 
+  std::string tokenizer_class() const override { return "WordTokenizer"; }
   std::size_t vocab_size() const override { return words_.size(); }
   std::vector<std::filesystem::path> save_vocabulary(const std::filesystem::path&) const override { return {}; }
   std::vector<std::filesystem::path> save_pretrained(const std::filesystem::path&) const override { return {}; }
@@ -60,7 +61,10 @@ class WordTokenizer final : public Tokenizer {
     if (found == words_.end()) return std::nullopt;
     return static_cast<TokenId>(found - words_.begin());
   }
-  std::string vocabulary_token(TokenId id) const override { return words_[static_cast<std::size_t>(id)]; }
+  std::optional<std::string> vocabulary_token(TokenId id) const override {
+    const auto index = static_cast<std::size_t>(id);
+    return index < words_.size() ? std::optional(words_[index]) : std::nullopt;
+  }
   TokenId unknown_id() const override { return 1; }
   std::string tokens_to_text(const std::vector<std::string>& tokens) const override {
     std::string text;

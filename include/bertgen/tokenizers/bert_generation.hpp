@@ -41,6 +41,7 @@ class BertGenerationTokenizer final : public Tokenizer {
                                    TokenizerOptions options = default_options());
   ~BertGenerationTokenizer() override;
 
+  std::string tokenizer_class() const override;
   std::size_t vocab_size() const override;
   /// Writes spiece.model, byte for byte as it was read.
   std::vector<std::filesystem::path> save_vocabulary(const std::filesystem::path& directory) const override;
@@ -57,7 +58,7 @@ class BertGenerationTokenizer final : public Tokenizer {
   std::vector<TemplateItem> sequence_template(bool pair) const override;
   bool has_token_type_ids() const override { return false; }
   std::optional<TokenId> find_in_vocabulary(std::string_view token) const override;
-  std::string vocabulary_token(TokenId id) const override;
+  std::optional<std::string> vocabulary_token(TokenId id) const override;
   TokenId unknown_id() const override;
   std::string tokens_to_text(const std::vector<std::string>& tokens) const override;
 

@@ -16,7 +16,7 @@
 namespace bertgen {
 
 namespace detail {
-class ByteTrie;
+class AddedTokenMatcher;
 }
 
 enum class PaddingStrategy : std::uint8_t { do_not_pad, longest, max_length };
@@ -95,6 +95,7 @@ struct AddedToken {
   /// Swallows the white space on its left; on its right.
   bool lstrip = false;
   bool rstrip = false;
+  /// Is searched in the normalised text, after the tokens that are not. Counts for TokenizersBackend alone.
   bool normalized = false;
   bool special = true;
 };
@@ -112,8 +113,12 @@ struct TokenizerOptions {
   std::optional<std::string> mask_token;
   /// Further special tokens (`additional_special_tokens` in old files), appended after the named ones.
   std::vector<std::string> extra_special_tokens;
-  /// Ids that are given beforehand; they win over the vocabulary.
+  /// Added tokens by id. The ids win over the vocabulary's; TokenizersBackend takes their order alone from them and
+  /// gives a token the vocabulary's id, else the next free one.
   std::map<TokenId, AddedToken> added_tokens_decoder;
+  /// How the special tokens above are cut out of a text, by content, where a file says it. Counts for
+  /// TokenizersBackend alone.
+  std::map<std::string, AddedToken> special_token_rules;
   /// In tokens. Unset: no limit.
   std::optional<std::size_t> model_max_length;
   Side padding_side = Side::right;
@@ -124,19 +129,20 @@ struct TokenizerOptions {
 };
 
 /// Base of the tokenizers. All const methods are safe to call from several threads at once.
-/// Source: transformers' `PreTrainedTokenizerBase` and `PythonBackend`.
+/// Source: transformers' `PreTrainedTokenizerBase`, `PythonBackend` and `TokenizersBackend`.
 class Tokenizer {
  public:
   virtual ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
-  /// Ids of one text. As in transformers, a text without tokens stays empty whatever the padding.
-  /// Throws ArgumentError for options that cannot be met together: padding without a pad token, a max_length that is
-  /// not a multiple of pad_to_multiple_of when truncating and padding, zero lengths, padding beyond max_padded_length;
-  /// TokenizerError for a text over max_text_bytes.
+  /// Ids of one text. As in transformers, BertGenerationTokenizer leaves a text without tokens empty whatever the
+  /// padding. Throws ArgumentError for options that cannot be met together: padding without a pad token, a max_length
+  /// that is not a multiple of pad_to_multiple_of when truncating and padding, zero lengths, padding beyond
+  /// max_padded_length; TokenizerError for a text over max_text_bytes.
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
-  /// Ids of a pair of texts, in one sequence.
+  /// Ids of a pair of texts, in one sequence. As in transformers, an empty text_pair is none to BertTokenizer and
+  /// RobertaTokenizer; in a batch it is one.
   Encoding encode(std::string_view text, std::string_view text_pair, const EncodeOptions& options = {}) const;
   /// Ids of many texts: `longest` pads to the longest of them, and texts without tokens are padded too.
   std::vector<Encoding> encode_batch(const std::vector<std::string>& texts, const EncodeOptions& options = {}) const;
@@ -152,6 +158,8 @@ class Tokenizer {
   /// A token's string. Throws TokenizerError for an id outside the vocabulary.
   std::string id_to_token(TokenId id) const;
 
+  /// transformers' name of the class, as `tokenizer_class` of tokenizer_config.json has it.
+  virtual std::string tokenizer_class() const = 0;
   /// Tokens of the vocabulary proper (transformers' `vocab_size`).
   virtual std::size_t vocab_size() const = 0;
   /// Tokens with the added ones (transformers' `len(tokenizer)`): what an embedding must have rows for, unless added
@@ -167,6 +175,8 @@ class Tokenizer {
   std::optional<TokenId> mask_token_id() const { return special_id(options_.mask_token); }
   /// Ids of all special tokens, named ones first, each once.
   const TokenIds& all_special_ids() const { return special_ids_; }
+  /// Whether skip_special_tokens leaves the id out: all special ids, and added tokens that are marked special where
+  /// transformers goes by the mark (TokenizersBackend).
   bool is_special(TokenId id) const;
   /// Added tokens by id, special ones included (transformers' `added_tokens_decoder`).
   const std::map<TokenId, AddedToken>& added_tokens_decoder() const { return added_; }
@@ -201,15 +211,26 @@ class Tokenizer {
     TokenId token_type_id;
   };
 
-  explicit Tokenizer(TokenizerOptions options);
+  /// Which of transformers' two machines a tokenizer follows where they differ: in the ids, matching and skipping of
+  /// added tokens, in truncation, and in padding an empty text.
+  enum class Backend : std::uint8_t { python, tokenizers };
+
+  explicit Tokenizer(TokenizerOptions options, Backend backend = Backend::python);
   /// Gives every special token its id and prepares the cutting of texts. A derived constructor calls it once its
   /// vocabulary can answer. Throws TokenizerError for an added id that is negative.
   void add_special_tokens();
   /// Where the added tokens lie in `text`, and what is left between them: leftmost, then longest match, then the
-  /// stripping that transformers' `PythonBackend.tokenize` does. A part with id −1 is ordinary text; none is empty.
+  /// stripping that the backend does. A part with id −1 is ordinary text; none is empty. For Backend::tokenizers these
+  /// are the tokens that are not `normalized`.
   std::vector<Piece> split_added_tokens(std::string_view text) const;
+  /// Whether there are tokens for split_normalized_tokens to find.
+  bool has_normalized_tokens() const { return normalized_matcher_ != nullptr; }
+  /// As split_added_tokens, for normalised text and the tokens that are `normalized`.
+  std::vector<Piece> split_normalized_tokens(std::string_view text) const;
   /// Id of a piece that the vocabulary's algorithm produced: an added token's, the vocabulary's, else the unknown id.
   TokenId piece_to_id(std::string_view piece) const;
+  /// The same for a piece whose id in the vocabulary is known.
+  TokenId piece_to_id(std::string_view piece, TokenId id) const;
 
  private:
   /// All tokens of a text, without any that the template adds.
@@ -219,11 +240,15 @@ class Tokenizer {
   virtual bool has_token_type_ids() const = 0;
   /// The vocabulary proper, without added tokens.
   virtual std::optional<TokenId> find_in_vocabulary(std::string_view token) const = 0;
-  /// String of an id below vocab_size().
-  virtual std::string vocabulary_token(TokenId id) const = 0;
+  /// String of an id, nothing where the vocabulary proper has no such id.
+  virtual std::optional<std::string> vocabulary_token(TokenId id) const = 0;
   /// Id for text that the vocabulary cannot express.
   virtual TokenId unknown_id() const = 0;
   virtual std::string tokens_to_text(const std::vector<std::string>& tokens) const = 0;
+  /// How an added token looks in normalised text.
+  virtual std::string normalized_content(std::string_view content) const { return std::string(content); }
+  /// Whether decode's clean-up applies; transformers never cleans byte-level text.
+  virtual bool can_clean_up() const { return true; }
 
   struct Plan;
   Plan plan(const EncodeOptions& options) const;
@@ -233,16 +258,27 @@ class Tokenizer {
   Encoding encode_unpadded(std::string_view text, const std::string_view* text_pair, const Plan& plan) const;
   void truncate(std::vector<Piece>& first, std::vector<Piece>& second, bool pair, const Plan& plan) const;
   void pad(Encoding& encoding, std::size_t length, const Plan& plan) const;
+  std::vector<std::string> special_tokens() const;
+  void give_ids_in_order(const std::vector<std::string>& special);
+  void give_ids_as_told(const std::vector<std::string>& special);
+  void prepare_matching();
+  std::vector<Piece> split(std::string_view text, const detail::AddedTokenMatcher& matcher) const;
   void apply_added_token_rules(std::string_view text, std::vector<Piece>& parts) const;
   std::size_t count_tokens() const;
   std::optional<TokenId> special_id(const std::optional<std::string>& token) const;
 
   TokenizerOptions options_;
+  Backend backend_;
   std::map<TokenId, AddedToken> added_;
   std::map<std::string, TokenId, std::less<>> added_ids_;
+  // Where it differs from the content: what id_to_token answers then.
+  std::map<TokenId, std::string> normalized_contents_;
   TokenIds special_ids_;
+  // Sorted.
+  TokenIds skipped_ids_;
   std::size_t size_ = 0;
-  std::unique_ptr<const detail::ByteTrie> trie_;
+  std::unique_ptr<const detail::AddedTokenMatcher> matcher_;
+  std::unique_ptr<const detail::AddedTokenMatcher> normalized_matcher_;
 };
 
 }  // namespace bertgen

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Compares the program's tokenizers with transformers' on many texts: ids, offsets, and the text decoded from the ids.
+
+    tools/fuzz_tokenizers.py --program build/bertgen --data DIR [--count 100000] [--seed 1]
+
+DIR holds real vocabularies and texts, in the folders that TOKENIZERS and corpus() name. A quarter of the texts are lines
+of them, the rest are random Unicode, spliced from code points of all kinds, pieces of vocabularies, special tokens and
+those lines. Every tokenizer gets `count` / number of tokenizers of them, most with random options.
+Needs transformers 5. Prints the figures and the first differences; exits with 1 if there are any.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import transformers
+from transformers import AutoTokenizer
+
+transformers.logging.set_verbosity_error()
+warnings.simplefilter("ignore")
+
+ADDED = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": False}
+EXTRA = {str(60000 + i): {**ADDED, "content": content, **flags} for i, (content, flags) in enumerate([
+    ("<left>", {"lstrip": True}), ("<right>", {"rstrip": True}), ("word", {"single_word": True}),
+    ("Norm", {"normalized": True}), ("\u00c9t\u00e9", {"normalized": True, "single_word": True}),
+    ("<sp>", {"special": True, "lstrip": True, "rstrip": True})])}
+
+
+def bert(files, **settings):
+    return files, {"tokenizer_class": "BertTokenizer", **settings}
+
+
+UNCASED, CASED = ["bert-uncased-vocab/vocab.txt"], ["bert-cased-vocab/vocab.txt"]
+PAIRS = ["roberta-base-tokenizer/vocab.json", "roberta-base-tokenizer/merges.txt"]
+
+# Name: the files of the vocabulary, and tokenizer_config.json.
+TOKENIZERS = {
+    "bert uncased": bert(UNCASED),
+    "bert cased": bert(CASED, do_lower_case=False),
+    "bert, lower case with accents": bert(UNCASED, strip_accents=False),
+    "bert, cased without accents": bert(CASED, do_lower_case=False, strip_accents=True, tokenize_chinese_chars=False),
+    "bert with added tokens": bert(UNCASED, added_tokens_decoder=EXTRA, truncation_side="left", padding_side="left"),
+    "roberta": (PAIRS, {"tokenizer_class": "RobertaTokenizer"}),
+    "roberta, tokenizer.json": (["roberta-base-tokenizer/tokenizer.json"], {"tokenizer_class": "RobertaTokenizer"}),
+    "roberta with prefix space": (PAIRS, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}),
+    "roberta with added tokens": (PAIRS, {"tokenizer_class": "RobertaTokenizer", "trim_offsets": False,
+                                          "added_tokens_decoder": EXTRA}),
+    "tokenizer.json as it is": (["roberta-base-tokenizer/tokenizer.json"], {"tokenizer_class": "TokenizersBackend"}),
+}
+
+
+def corpus(data):
+    """Lines of real text, hostile and not."""
+    lines = json.loads((data / "blns/blns.json").read_text())
+    for path in sorted(data.glob("unicode-lipsum/*.txt")) + sorted(data.glob("wikisplit/*.tsv")):
+        lines += path.read_text().splitlines()
+    return [line for line in lines if line]
+
+
+BLOCKS = [(0x20, 0x7E), (0x20, 0x7E), (0x00, 0x2FF), (0x300, 0x36F), (0x370, 0x5FF), (0x600, 0xDFF), (0xE00, 0x1FFF),
+          (0x2000, 0x2BFF), (0x2E80, 0x33FF), (0x3400, 0x9FFF), (0xA000, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x1FFFF),
+          (0x20000, 0x323AF), (0xE0000, 0x10FFFF), (0x0, 0x10FFFF)]
+SPECIAL = ["[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "<s>", "</s>", "<mask>", "<pad>", "<unk>", "<left>", "<right>",
+           "word", "Norm", "norm", "NORM", "\u00c9t\u00e9", "ete", "\u00e9te\u0301", "<sp>", "##", "##ing", "[mask]"]
+SPACES = [" ", " ", " ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u2003", "\u3000", "\u0085", "\u200b", "\u1680"]
+CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "don't", "it's", "\u2019s", "n't", " do not "]
+
+
+def random_text(rng, lines):
+    parts = []
+    for _ in range(rng.choice([1, 2, 3, 5, 8, 13, 21, 34])):
+        kind = rng.random()
+        if kind < 0.35:
+            first, last = rng.choice(BLOCKS)
+            points = [rng.randint(first, last) for _ in range(rng.choice([1, 1, 2, 3, 6]))]
+            parts.append("".join(chr(c) for c in points if not 0xD800 <= c < 0xE000))
+        elif kind < 0.5:
+            parts.append(rng.choice(SPACES))
+        elif kind < 0.6:
+            parts.append(rng.choice(SPECIAL))
+        elif kind < 0.67:
+            parts.append(rng.choice(CONTRACTIONS))
+        elif kind < 0.72:
+            parts.append(rng.choice("a#.'-_ \u0301\u4e00\u1112 <1") * rng.choice([2, 3, 5, 99, 101, 130]))
+        else:
+            line = rng.choice(lines)
+            begin = rng.randrange(len(line))
+            parts.append(line[begin:begin + rng.choice([1, 2, 5, 10, 20])])
+    return "".join(parts)
+
+
+def random_request(rng, lines):
+    text = rng.choice(lines) if rng.random() < 0.25 else random_text(rng, lines)
+    request = {"text": text}
+    if rng.random() < 0.2:
+        request["text_pair"] = rng.choice(["", random_text(rng, lines)])
+    if rng.random() < 0.3:
+        request["add_special_tokens"] = rng.random() < 0.5
+    if rng.random() < 0.2:
+        request["max_length"] = rng.choice([1, 2, 3, 4, 5, 8, 16])
+        request["truncation"] = rng.choice(["longest_first", "only_first", "only_second", False, True])
+    if rng.random() < 0.1:
+        request["padding"] = rng.choice([True, "max_length", False])
+    return request
+
+
+def byte_offsets(text):
+    """Byte positions of a text's characters."""
+    positions = [0]
+    for character in text:
+        positions.append(positions[-1] + len(character.encode()))
+    return positions
+
+
+def expected_answer(tokenizer, request):
+    options = {key: value for key, value in request.items() if key not in ("text", "text_pair")}
+    try:
+        result = tokenizer(request["text"], request.get("text_pair"), return_offsets_mapping=True, **options)
+    except Exception as error:  # the binding raises Exception itself
+        return {"error": str(error)}
+    texts = [byte_offsets(request["text"]), byte_offsets(request.get("text_pair") or "")]
+    offsets = [(texts[sequence][begin], texts[sequence][end]) if sequence is not None else (0, 0)
+               for sequence, (begin, end) in zip(result.sequence_ids(0), result["offset_mapping"])]
+    return {"ids": result["input_ids"], "attention_mask": result["attention_mask"], "offsets": offsets}
+
+
+def run(program, command, model, requests):
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    result = subprocess.run([program, command, "--model", model, "--jsonl"], input=lines, capture_output=True, text=True)
+    answers = [json.loads(line) for line in result.stdout.split("\n") if line]
+    if len(answers) != len(requests):
+        sys.exit(f"{program} {command}: {len(answers)} answers to {len(requests)} requests: {result.stderr}")
+    return answers
+
+
+def comparable(offsets, positions):
+    """Byte ranges made as wide as the characters that they touch, as transformers knows only whole characters; then a
+    character that several tokens share is the last one's, as the program has it where it can not do better."""
+    starts = set(positions)
+    result = []
+    for begin, end in offsets:
+        while begin not in starts:
+            begin -= 1
+        while end not in starts:
+            end += 1
+        result.append((begin, end))
+    for i, (following, _) in enumerate(result[1:]):
+        begin, end = result[i]
+        if begin <= following < end:
+            result[i] = (begin, following)
+    return result
+
+
+class Report:
+    def __init__(self):
+        self.checked = collections.Counter()
+        self.different = collections.Counter()
+        self.shown = collections.Counter()
+
+    def check(self, name, what, request, got, expected):
+        self.checked[name, what] += 1
+        if got == expected:
+            return
+        self.different[name, what] += 1
+        self.shown[what] += 1
+        if self.shown[what] <= 8:
+            print(f"{name}: {what}: {json.dumps(request)}\n  got      {str(got)[:500]}\n  expected {str(expected)[:500]}", file=sys.stderr)
+
+    def summary(self):
+        for (name, what), count in self.checked.items():
+            print(f"{name:32} {what:12} {count:8} compared, {self.different[name, what]} different")
+        return sum(self.different.values())
+
+
+def compare_texts(report, name, tokenizer, program, model, requests):
+    answers = run(program, "tokenize", model, requests)
+    decodings, expected_texts = [], []
+    for request, answer in zip(requests, answers):
+        expected = expected_answer(tokenizer, request)
+        if "error" in expected or "error" in answer:
+            report.check(name, "error", request, "error" in answer, "error" in expected)
+            continue
+        report.check(name, "ids", request, answer["ids"], expected["ids"])
+        report.check(name, "mask", request, answer["attention_mask"], expected["attention_mask"])
+        # A character that truncation cuts has no bytes in the program's offsets.
+        if not request.keys() & {"text_pair", "max_length"} and "added" not in name and "prefix" not in name:
+            positions = byte_offsets(request["text"])
+            report.check(name, "offsets", request, comparable(answer["offsets"], positions),
+                         comparable(expected["offsets"], positions))
+        for skip in (False, True):
+            clean = random.Random(len(decodings)).choice([None, False, True])
+            decodings.append({"ids": expected["ids"], "skip_special_tokens": skip,
+                              "clean_up_tokenization_spaces": clean})
+            expected_texts.append(tokenizer.decode(expected["ids"], skip_special_tokens=skip,
+                                                   clean_up_tokenization_spaces=clean))
+    for request, answer, text in zip(decodings, run(program, "detokenize", model, decodings), expected_texts):
+        report.check(name, "decoded text", request, answer.get("text"), text)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--program", required=True)
+    arguments.add_argument("--data", type=pathlib.Path, required=True)
+    arguments.add_argument("--count", type=int, default=100000)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--only", help="part of the names of the tokenizers to try")
+    options = arguments.parse_args()
+    lines = corpus(options.data)
+    names = [name for name in TOKENIZERS if not options.only or options.only in name]
+    report = Report()
+    with tempfile.TemporaryDirectory() as scratch:
+        for index, name in enumerate(names):
+            files, config = TOKENIZERS[name]
+            model = pathlib.Path(scratch, str(index))
+            model.mkdir()
+            for file in files:
+                shutil.copy(options.data / file, model)
+            (model / "tokenizer_config.json").write_text(json.dumps(config))
+            rng = random.Random(f"{options.seed} {name}")
+            requests = [random_request(rng, lines) for _ in range(options.count // len(names))]
+            compare_texts(report, name, AutoTokenizer.from_pretrained(model), options.program, model, requests)
+    differences = report.summary()
+    print(f"{options.count // len(names) * len(names)} texts, seed {options.seed}: {differences} differences")
+    sys.exit(differences > 0)
+
+
+if __name__ == "__main__":
+    main()
