@@ -1,6 +1,8 @@
 #include <array>
 #include <cstdio>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "bertgen/io/mapped_file.hpp"
 #include "model.hpp"
@@ -39,7 +41,7 @@ class Inspector {
         files_(find_checkpoint(options.model)),
         config_text_(read_text_file(files_.config)),
         config_(Json::parse(config_text_, nullptr, false)),
-        weights_(load_weights(files_)) {
+        weights_(load_weights(files_, &stored_)) {
     if (!config_.is_object()) throw ConfigError(files_.config.string() + ": expected a JSON object");
     if (!files_.generation_config.empty()) {
       generation_ = Json::parse(read_text_file(files_.generation_config), nullptr, false);
@@ -53,7 +55,9 @@ class Inspector {
     } else {
       single_half();
     }
+    files();
     tensors();
+    names();
     tokenizer();
     cpu();
     return report_;
@@ -68,8 +72,7 @@ class Inspector {
     report_.add("model", "encoder-decoder, " + config.encoder.model_type + " to " + config.decoder.model_type);
     half("encoder", config.encoder, "encoder.");
     half("decoder", config.decoder, "decoder.");
-    const bool own_head = weights_.contains("decoder.lm_head.decoder.weight");
-    report_.add("output matrix", own_head ? "its own" : "tied to the decoder's word embeddings");
+    report_.add("output matrix", has_own_head() ? "its own" : "tied to the decoder's word embeddings");
     report_.add("halves", weights_.contains("encoder.embeddings.word_embeddings.weight") &&
                                   weights_.contains("decoder.bert.embeddings.word_embeddings.weight")
                               ? "stored separately"
@@ -78,6 +81,20 @@ class Inspector {
     std::string defaults = model.generation_config().to_json();
     report_.add("generation defaults", Json::parse(defaults).dump());
     memory(model.bytes());
+  }
+
+  /// Whether the output matrix is stored, and not as another name of the word embeddings.
+  bool has_own_head() const {
+    for (const char* head : {"decoder.lm_head.decoder.weight", "decoder.cls.predictions.decoder.weight"}) {
+      const StoredTensor* matrix = weights_.find(head);
+      if (matrix == nullptr) continue;
+      for (const char* base : {"decoder.bert.", "decoder.roberta."}) {
+        const StoredTensor* words = weights_.find(std::string(base) + "embeddings.word_embeddings.weight");
+        if (words != nullptr && words->data == matrix->data) return false;
+      }
+      return true;
+    }
+    return false;
   }
 
   void single_half() {
@@ -127,11 +144,20 @@ class Inspector {
     report_.add(key, "none");
   }
 
+  /// The files that tensors were read from, and what kind they are.
+  void files() {
+    std::string text = files_.weights.filename().string();
+    if (stored_.files != std::vector{files_.weights}) text += ", " + std::to_string(stored_.files.size()) + " files";
+    report_.add("files", text + " (" + stored_.format + ")");
+  }
+
   void tensors() {
     std::map<std::string, std::size_t> bytes;
+    std::set<const std::byte*> counted;  // tensors with several names are there once
     std::size_t ignored = 0;
     for (const auto& [name, tensor] : weights_.tensors()) {
       if (is_floating(tensor.dtype)) {
+        if (!counted.insert(tensor.data).second) continue;
         bytes[std::string(dtype_name(tensor.dtype))] += tensor.shape.size() * size_of(tensor.dtype);
       } else {
         ++ignored;
@@ -141,6 +167,31 @@ class Inspector {
     for (const auto& [type, size] : bytes) text += ", " + type + " " + megabytes(size);
     if (ignored > 0) text += ", " + std::to_string(ignored) + " buffers ignored";
     report_.add("tensors", text);
+  }
+
+  /// Tensors with several names, and those that nobody reads.
+  void names() {
+    std::map<std::tuple<const std::byte*, DType, std::string>, std::string> firsts;
+    std::vector<std::string> tied;
+    for (const auto& [name, tensor] : weights_.tensors()) {
+      if (tensor.shape.size() == 0 || stored_.aliases.count(name) != 0) continue;
+      const auto [first, is_new] = firsts.emplace(std::tuple(tensor.data, tensor.dtype, to_string(tensor.shape)), name);
+      if (!is_new) tied.push_back(name + " = " + first->second);
+    }
+    list("tied in the file", tied);
+    std::vector<std::string> aliases;
+    for (const auto& [alias, kept] : stored_.aliases) aliases.push_back(alias + " = " + kept);
+    list("aliases in its metadata", aliases);
+    list("ignored", stored_.ignored);
+  }
+
+  /// How many there are, and the first few; nothing for none.
+  void list(const std::string& what, const std::vector<std::string>& items) {
+    constexpr std::size_t shown = 3;
+    if (items.empty()) return;
+    std::string text = std::to_string(items.size()) + ": ";
+    for (std::size_t i = 0; i < std::min(shown, items.size()); ++i) text += (i == 0 ? "" : ", ") + items[i];
+    report_.add(what, text + (items.size() > shown ? ", …" : ""));
   }
 
   void tokenizer() {
@@ -163,6 +214,7 @@ class Inspector {
   CheckpointFiles files_;
   std::string config_text_;
   Json config_;
+  WeightsReport stored_;  ///< filled by the member that follows
   Weights weights_;
   Json generation_;
   Report report_;

@@ -73,13 +73,18 @@ void write_out_halves(Tensors& tensors, const Json& config) {
   }
 }
 
-/// Removes the names of a head's matrix and bias that are another's memory: transformers ties them when it loads.
+/// Removes a head's matrix and bias that equal what they can be tied to: transformers ties them when it loads.
 void leave_out_tied_heads(Tensors& tensors, const std::string& half) {
   const auto same = [&tensors](const std::string& name, const std::string& other) {
     const auto a = tensors.find(name);
     const auto b = tensors.find(other);
-    return a != tensors.end() && b != tensors.end() && a->second.data == b->second.data &&
-           a->second.dtype == b->second.dtype && a->second.shape == b->second.shape;
+    if (a == tensors.end() || b == tensors.end() || a->second.dtype != b->second.dtype ||
+        a->second.shape != b->second.shape) {
+      return false;
+    }
+    // One memory, or two if they lie in different shards.
+    const std::size_t bytes = a->second.shape.size() * size_of(a->second.dtype);
+    return a->second.data == b->second.data || std::equal(a->second.data, a->second.data + bytes, b->second.data);
   };
   for (const std::string head : {"lm_head.", "cls.predictions."}) {
     const std::string matrix = half + head + "decoder.weight";

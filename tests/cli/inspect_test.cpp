@@ -24,6 +24,19 @@ TEST(Inspect, SaysWhatIsInACheckpoint) {
   expect_says(shipped(), {"encoder-decoder", "tokenizer:", "BertGenerationTokenizer"});
 }
 
+TEST(Inspect, SaysWhichFilesAndNamesThereAre) {
+  expect_says(fixture("plain"), {"files:", "model.safetensors (safetensors)"});
+  expect_says(fixture("../files/safetensors-sharded"), {"model.safetensors.index.json, 3 files (safetensors)"});
+  expect_says(fixture("../files/zip"),
+              {"pytorch_model.bin (torch zip)",
+               "tied in the file:", "decoder.lm_head.decoder.weight = decoder.bert.embeddings.word_embeddings.weight",
+               "ignored:", "1: decoder.bert.embeddings.position_ids", "F32"});
+  expect_says(fixture("../files/legacy"), {"pytorch_model.bin (torch legacy)"});
+  expect_says(fixture("../files/legacy-sharded"), {"pytorch_model.bin.index.json, 3 files (torch legacy)"});
+  expect_says(fixture("../files/zip-bf16"), {"BF16"});
+  expect_says(fixture("shared-aliases"), {"aliases in its metadata:", "encoder.", " = decoder.bert."});
+}
+
 TEST(Inspect, WritesAFile) {
   const TemporaryDirectory directory;
   const std::string path = directory.path() / "report";

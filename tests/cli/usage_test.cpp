@@ -4,8 +4,8 @@
 namespace bertgen::test {
 namespace {
 
-const std::vector<std::string> commands = {"fuse",     "generate",   "score",   "encode",
-                                           "tokenize", "detokenize", "inspect", "bench"};
+const std::vector<std::string> commands = {"fuse",       "generate", "score", "encode", "tokenize",
+                                           "detokenize", "inspect",  "bench", "convert"};
 
 TEST(Usage, HelpsEveryCommand) {
   const Result all = run({"--help"});
@@ -31,7 +31,7 @@ TEST(Usage, TakesTheSharedOptionsInEveryCommandWithRequests) {
   const TemporaryDirectory directory;
   const std::string input = directory.write("in", "");
   for (const std::string& command : commands) {
-    if (command == "inspect" || command == "bench") continue;
+    if (command == "inspect" || command == "bench" || command == "convert") continue;
     for (const char* dtype : {"auto", "f32", "f16"}) {
       const Result result = run({command, "--model", shipped(), "--input", input, "--output", "-", "--jsonl",
                                  "--batch-size", "4", "--threads", "2", "--dtype", dtype, "--quiet"});
@@ -65,6 +65,13 @@ TEST(Usage, RefusesWhatItDoesNotKnow) {
       {"inspect"},
       {"inspect", ""},
       {"inspect", model, model},
+      {"convert"},
+      {"convert", model},
+      {"convert", model, ""},
+      {"convert", "", "x"},
+      {"convert", model, "x", "y"},
+      {"convert", model, "x", "--dtype", "int8"},
+      {"convert", model, "x", "--dtype", "f64"},
       {"bench"},
       {"bench", "--model", model, "text"},
       {"bench", "--model", model, "--new-tokens", "0"},

@@ -46,6 +46,62 @@ TEST(DTypeTest, FourTypesAreFloating) {
   EXPECT_EQ(text, "F16 BF16 F32 F64 ");
 }
 
+std::uint16_t narrowed(float value, DType dtype) {
+  std::uint16_t bits = 0;
+  narrow(&value, 1, dtype, reinterpret_cast<std::byte*>(&bits));
+  return bits;
+}
+
+TEST(NarrowTest, KeepsEveryHalf) {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+      const auto half = static_cast<std::uint16_t>(bits);
+      const float value = converted<float>(dtype, half);
+      const std::uint16_t again = narrowed(value, dtype);
+      if (std::isnan(value)) {
+        EXPECT_TRUE(std::isnan(converted<float>(dtype, again))) << bits;
+      } else {
+        EXPECT_EQ(again, half) << dtype_name(dtype);
+      }
+    }
+  }
+}
+
+TEST(NarrowTest, RoundsToTheNearestAndTiesToEven) {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const std::uint32_t infinity = dtype == DType::f16 ? 0x7c00 : 0x7f80;
+    for (std::uint32_t bits = 0; bits + 1 < infinity; ++bits) {  // each finite neighbours below and above
+      const auto below = converted<double>(dtype, static_cast<std::uint16_t>(bits));
+      const auto above = converted<double>(dtype, static_cast<std::uint16_t>(bits + 1));
+      const auto middle = static_cast<float>((below + above) / 2);
+      if (static_cast<double>(middle) != (below + above) / 2) continue;  // a float cannot hold it
+      const std::uint32_t even = bits % 2 == 0 ? bits : bits + 1;
+      for (const std::uint16_t sign : {std::uint16_t{0}, std::uint16_t{0x8000}}) {
+        const float tie = sign == 0 ? middle : -middle;
+        ASSERT_EQ(narrowed(tie, dtype), sign | even) << tie;
+        ASSERT_EQ(narrowed(std::nextafter(tie, 0.0f), dtype), sign | bits) << tie;
+        ASSERT_EQ(narrowed(std::nextafter(tie, 2 * tie), dtype), sign | (bits + 1)) << tie;
+      }
+    }
+  }
+}
+
+TEST(NarrowTest, SaysWhatIsTooLarge) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  std::vector<std::byte> bytes(32);
+  const std::vector<float> fits = {65519.996f, -65519.996f, infinity, -infinity, std::nanf("")};
+  EXPECT_EQ(narrow(fits.data(), fits.size(), DType::f16, bytes.data()), fits.size());
+  const std::vector<float> large = {1, 65520, 1e30f};
+  EXPECT_EQ(narrow(large.data(), large.size(), DType::f16, bytes.data()), 1u);
+  EXPECT_EQ(narrow(large.data(), large.size(), DType::bf16, bytes.data()), large.size());
+  const float most = std::numeric_limits<float>::max();
+  EXPECT_EQ(narrow(&most, 1, DType::bf16, bytes.data()), 0u);
+  EXPECT_EQ(narrow(&most, 1, DType::f32, bytes.data()), 1u);
+  EXPECT_EQ(std::memcmp(bytes.data(), &most, sizeof most), 0);
+  test::expect_error<ArgumentError>([&] { narrow(&most, 1, DType::f64, bytes.data()); },
+                                    {"expected F32, BF16 or F16, got F64"});
+}
+
 TEST(ConvertTest, WidensEveryHalf) {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
     const double expected = half_value(static_cast<std::uint16_t>(bits));

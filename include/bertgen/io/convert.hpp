@@ -9,8 +9,8 @@
 namespace bertgen {
 
 struct ConvertOptions {
-  std::optional<DType> dtype;  ///< f32, bf16 or f16; none: every tensor keeps its type
-  bool replace = false;        ///< remove what is in the destination
+  std::optional<DType> dtype = std::nullopt;  ///< f32, bf16 or f16; none: every tensor keeps its type
+  bool replace = false;                       ///< remove what is in the destination
 };
 
 /// Writes the checkpoint of `source` to `destination`: config.json, which says the new type; generation_config.json and

@@ -1,0 +1,200 @@
+#include "bertgen/io/convert.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <set>
+
+#include "bertgen/io/checkpoint.hpp"
+#include "bertgen/io/safetensors.hpp"
+#include "bertgen/models/encoder_decoder.hpp"
+#include "support/checkpoint.hpp"
+#include "support/errors.hpp"
+#include "support/fixture.hpp"
+
+namespace bertgen {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+const fs::path files = test::data_directory() / "files";
+const fs::path models = test::data_directory() / "models";
+
+std::string content_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::map<std::string, std::string> contents_of(const fs::path& directory) {
+  std::map<std::string, std::string> contents;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    contents[entry.path().filename().string()] = content_of(entry.path());
+  }
+  return contents;
+}
+
+class ConvertCheckpointTest : public testing::Test {
+ protected:
+  std::set<std::string> entries() const {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(directory_.path())) names.insert(entry.path().filename().string());
+    return names;
+  }
+  Json config() const { return Json::parse(content_of(to_ / "config.json")); }
+  void expect_refused(const fs::path& from, const fs::path& to, bool replace,
+                      std::initializer_list<std::string_view> parts) {
+    test::expect_error<CheckpointError>([&] { convert_checkpoint(from, to, {.replace = replace}); }, parts);
+  }
+
+  test::TemporaryDirectory directory_;
+  const fs::path to_ = directory_.path() / "out";
+};
+
+TEST_F(ConvertCheckpointTest, EveryLayoutBecomesTheFilesThatTransformersWrites) {
+  for (const char* name : {"safetensors", "safetensors-sharded", "zip", "zip-sharded", "legacy", "legacy-sharded"}) {
+    convert_checkpoint(files / name, directory_.path() / name);
+    EXPECT_TRUE(contents_of(directory_.path() / name) == contents_of(files / "safetensors")) << name;
+  }
+  EXPECT_EQ(entries().size(), 6u) << "nothing else is left";
+}
+
+TEST_F(ConvertCheckpointTest, HalvesAreThoseThatTorchRounds) {
+  for (const std::string type : {"f16", "bf16"}) {
+    const DType dtype = type == "f16" ? DType::f16 : DType::bf16;
+    for (const char* name : {"safetensors", "legacy"}) {
+      convert_checkpoint(files / name, to_, {.dtype = dtype, .replace = true});
+      EXPECT_TRUE(content_of(to_ / "model.safetensors") == content_of(files / type / "model.safetensors")) << name;
+      EXPECT_EQ(config()["dtype"], type == "f16" ? "float16" : "bfloat16");
+      EXPECT_FALSE(config()["encoder"].contains("dtype")) << "where none was";
+    }
+    convert_checkpoint(files / ("zip-" + type), to_, {.dtype = DType::f32, .replace = true});
+    EXPECT_EQ(config()["dtype"], "float32");
+    EXPECT_EQ(load_weights(find_checkpoint(to_)).find("decoder.lm_head.bias")->dtype, DType::f32);
+  }
+}
+
+TEST_F(ConvertCheckpointTest, ConvertedTwiceIsConvertedOnce) {
+  for (const char* name : {"v4", "shared", "shared-aliases", "shared-both", "untied", "bf16", "encoder-only"}) {
+    convert_checkpoint(models / name, to_, {.replace = true});
+    convert_checkpoint(to_, directory_.path() / name);
+    EXPECT_TRUE(contents_of(directory_.path() / name) == contents_of(to_)) << name;
+  }
+}
+
+TEST_F(ConvertCheckpointTest, SharedHalvesAreWrittenOut) {
+  for (const char* name : {"shared", "shared-aliases", "shared-both"}) {
+    convert_checkpoint(models / name, to_, {.replace = true});
+    const Weights weights = load_weights(find_checkpoint(to_));
+    for (const char* rest : {"embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight"}) {
+      const StoredTensor* encoder = weights.find(std::string("encoder.") + rest);
+      const StoredTensor* decoder = weights.find(std::string("decoder.bert.") + rest);
+      ASSERT_TRUE(encoder != nullptr && decoder != nullptr) << name << " " << rest;
+      EXPECT_TRUE(test::same_bits(encoder->to<float>(), decoder->to<float>()));
+    }
+    EXPECT_FALSE(weights.contains("decoder.lm_head.decoder.weight"));
+    EncoderDecoderModel::from_pretrained(to_);
+  }
+}
+
+TEST_F(ConvertCheckpointTest, HeadOfItsOwnIsKept) {
+  convert_checkpoint(models / "untied", to_);
+  EXPECT_TRUE(load_weights(find_checkpoint(to_)).contains("decoder.lm_head.decoder.weight"));
+  // A tied matrix is written where the configuration says that it is not: transformers would look for it.
+  const fs::path source = directory_.path() / "source";
+  fs::create_directory(source);
+  fs::copy(files / "zip" / "pytorch_model.bin", source);
+  Json config = Json::parse(content_of(files / "zip" / "config.json"));
+  config["decoder"]["tie_word_embeddings"] = false;
+  directory_.write("source/config.json", config.dump());
+  convert_checkpoint(source, to_, {.replace = true});
+  EXPECT_TRUE(load_weights(find_checkpoint(to_)).contains("decoder.lm_head.decoder.weight"));
+}
+
+TEST_F(ConvertCheckpointTest, ConfigurationIsBroughtUpToDate) {
+  convert_checkpoint(models / "v4-both", to_, {.dtype = DType::bf16});
+  EXPECT_EQ(config()["model_type"], "encoder-decoder") << "not the early spelling";
+  const Json before = Json::parse(content_of(models / "v4-both" / "config.json"));
+  const char* key = before.contains("torch_dtype") ? "torch_dtype" : "dtype";
+  EXPECT_EQ(config()[key], "bfloat16");
+  EXPECT_EQ(config()["decoder"]["torch_dtype"], before["decoder"]["torch_dtype"]);
+}
+
+TEST_F(ConvertCheckpointTest, OtherFilesAreCopiedAsTheyAre) {
+  const fs::path source = directory_.path() / "source";
+  fs::copy(files / "zip", source);
+  for (const char* name : {"spiece.model", "tokenizer_config.json", "vocab.txt", "merges.txt", "generation_config.json",
+                           "README.md", "optimizer.pt"}) {
+    directory_.write(std::string("source/") + name, std::string("\0\xff", 2) + name);
+  }
+  directory_.write("source/added_tokens.json", "");
+  convert_checkpoint(source, to_);
+  auto contents = contents_of(to_);
+  for (const char* name :
+       {"spiece.model", "tokenizer_config.json", "vocab.txt", "merges.txt", "generation_config.json"}) {
+    EXPECT_EQ(contents.at(name), std::string("\0\xff", 2) + name);
+  }
+  EXPECT_EQ(contents.at("added_tokens.json"), "");
+  EXPECT_EQ(contents.count("README.md") + contents.count("optimizer.pt") + contents.count("pytorch_model.bin"), 0u);
+}
+
+TEST_F(ConvertCheckpointTest, OnlyAnEmptyPlaceIsWrittenUnlessToldSo) {
+  fs::create_directory(to_);
+  convert_checkpoint(files / "zip", to_);
+  directory_.write("out/more", "x");
+  const auto before = contents_of(to_);
+  expect_refused(files / "zip", to_, false, {to_.string() + ": expected an empty directory, or none, found one with"});
+  EXPECT_TRUE(contents_of(to_) == before);
+  convert_checkpoint(files / "zip", to_ / "", {.replace = true});
+  EXPECT_EQ(contents_of(to_).count("more"), 0u);
+  expect_refused(files / "zip", directory_.write("file", ""), true,
+                 {"expected a directory to write, or none, found a file"});
+  expect_refused(files / "zip", directory_.path() / "no" / "out", false, {"out: cannot be written: No such file"});
+  EXPECT_EQ(entries(), (std::set<std::string>{"file", "out"}));
+}
+
+TEST_F(ConvertCheckpointTest, SourceIsNeverReplaced) {
+  const fs::path source = directory_.path() / "out" / "source";
+  fs::create_directories(source);
+  fs::copy(files / "zip", source);
+  for (const fs::path& to : {source, source / "", source / ".", to_, directory_.path()}) {
+    expect_refused(source, to, true, {"expected a directory that does not hold the source"});
+  }
+  fs::create_directory_symlink(source, directory_.path() / "link");
+  expect_refused(directory_.path() / "link", source, true, {"does not hold the source"});
+  expect_refused(source, directory_.path() / "link", true, {"does not hold the source"});
+  EXPECT_TRUE(contents_of(source) == contents_of(files / "zip"));
+  convert_checkpoint(source, source / "inner");
+  convert_checkpoint(source, directory_.path() / "out" / "source-2");
+}
+
+TEST_F(ConvertCheckpointTest, FailureLeavesWhatWasThere) {
+  fs::copy(files / "zip", to_);
+  const auto before = contents_of(to_);
+  {
+    std::signal(SIGXFSZ, SIG_IGN);
+    struct rlimit old {};
+    ::getrlimit(RLIMIT_FSIZE, &old);
+    const struct rlimit limit = {4000, old.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    expect_refused(files / "legacy", to_, true, {"model.safetensors: cannot be written: File too large"});
+    expect_refused(files / "legacy", directory_.path() / "new", false, {"cannot be written: File too large"});
+    ::setrlimit(RLIMIT_FSIZE, &old);
+  }
+  EXPECT_TRUE(contents_of(to_) == before);
+  EXPECT_EQ(entries(), std::set<std::string>{"out"});
+  const test::TemporaryDirectory damaged;
+  damaged.write("config.json", "[]");
+  damaged.write("model.safetensors", content_of(files / "safetensors" / "model.safetensors"));
+  test::expect_error<ConfigError>([&] { convert_checkpoint(damaged.path(), to_, {.replace = true}); },
+                                  {"config.json: expected an object, got []"});
+  damaged.write("config.json", "{}");
+  damaged.write("model.safetensors", "x");
+  expect_refused(damaged.path(), to_, true, {"model.safetensors: expected a safetensors file"});
+  EXPECT_TRUE(contents_of(to_) == before);
+  EXPECT_EQ(entries(), std::set<std::string>{"out"});
+}
+
+}  // namespace
+}  // namespace bertgen
