@@ -80,9 +80,10 @@ BertTokenizer::BertTokenizer(const std::filesystem::path& vocab_file, TokenizerO
     : BertTokenizer(one_file(vocab_file, std::move(options)), normalization) {}
 
 BertTokenizer::BertTokenizer(detail::TokenizerFiles files, const BertNormalization& normalization)
+    // The files are only moved from by the other constructor, when the pipeline is there.
     : BertTokenizer(std::move(files), bert_pipeline(files, normalization)) {}
 
-BertTokenizer::BertTokenizer(detail::TokenizerFiles files, detail::TokenizerPipeline pipeline)
+BertTokenizer::BertTokenizer(detail::TokenizerFiles&& files, detail::TokenizerPipeline pipeline)
     : TokenizersBackend(std::move(files), std::move(pipeline)),
       model_(std::make_unique<const Model>(this->files(), this->pipeline())) {
   add_special_tokens();

@@ -88,9 +88,10 @@ RobertaTokenizer::RobertaTokenizer(const std::filesystem::path& vocab_file, cons
     : RobertaTokenizer(two_files(vocab_file, merges_file, std::move(options)), byte_level) {}
 
 RobertaTokenizer::RobertaTokenizer(detail::TokenizerFiles files, const ByteLevelOptions& byte_level)
+    // The files are only moved from by the other constructor, when the pipeline is there.
     : RobertaTokenizer(std::move(files), roberta_pipeline(files, byte_level)) {}
 
-RobertaTokenizer::RobertaTokenizer(detail::TokenizerFiles files, detail::TokenizerPipeline pipeline)
+RobertaTokenizer::RobertaTokenizer(detail::TokenizerFiles&& files, detail::TokenizerPipeline pipeline)
     : TokenizersBackend(std::move(files), std::move(pipeline)),
       model_(std::make_unique<const Model>(this->files(), this->pipeline())) {
   add_special_tokens();

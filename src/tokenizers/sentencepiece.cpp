@@ -42,9 +42,11 @@ SentencePiece::SentencePiece(std::string_view bytes, const std::string& source)
       user_defined_(select(model_, [](PieceType type) { return type == PieceType::user_defined; })),
       normalizer_(model_, user_defined_, source) {
   float lowest = std::numeric_limits<float>::max();
+  kinds_.reserve(model_.pieces.size());
   for (std::size_t i = 0; i < model_.pieces.size(); ++i) {
     const SentencePieceModel::Piece& piece = model_.pieces[i];
     const auto id = static_cast<std::int32_t>(i);
+    kinds_.push_back({piece.score, piece.type});
     (is_reserved(piece.type) ? reserved_ : pieces_).emplace(piece.text, id);
     if (piece.type == PieceType::unknown) unknown_id_ = id;
     if (piece.type == PieceType::normal) lowest = std::min(lowest, piece.score);
@@ -122,7 +124,7 @@ std::vector<SentencePiece::Segment> SentencePiece::characters(std::string_view n
 // User-defined pieces always win, long ones over their parts.
 float SentencePiece::score(std::int32_t id, std::size_t length) const {
   if (type(id) == PieceType::user_defined) return static_cast<float>(0.1 * static_cast<double>(length - 1));
-  return model_.pieces[static_cast<std::size_t>(id)].score;
+  return kinds_[static_cast<std::size_t>(id)].score;
 }
 
 // The unigram model: the segmentation with the highest sum of scores (Viterbi). Sums are floats, added and compared as
@@ -230,7 +232,7 @@ class SentencePiece::BytePairs {
     const std::string_view text = joined(left, right);
     const std::int32_t id = owner_.piece_id(text);
     if (id == owner_.unknown_id_) return;
-    agenda_.push({owner_.model_.pieces[static_cast<std::size_t>(id)].score, left, right, text.size()});
+    agenda_.push({owner_.kinds_[static_cast<std::size_t>(id)].score, left, right, text.size()});
     if (owner_.type(id) == PieceType::unused) parts_[text] = {symbols_[left].text, symbols_[right].text};
   }
 

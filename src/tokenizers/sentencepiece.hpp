@@ -59,10 +59,17 @@ class SentencePiece {
   std::size_t character_length(std::string_view normalized) const;
   // Id of a piece that text may become; unknown_id_ for others.
   std::int32_t piece_id(std::string_view text) const;
-  SentencePieceModel::PieceType type(std::int32_t id) const { return model_.pieces[static_cast<std::size_t>(id)].type; }
+  SentencePieceModel::PieceType type(std::int32_t id) const { return kinds_[static_cast<std::size_t>(id)].type; }
   float score(std::int32_t id, std::size_t length) const;
 
+  // What the search asks of a piece, side by side for the cache.
+  struct Kind {
+    float score;
+    SentencePieceModel::PieceType type;
+  };
+
   const SentencePieceModel model_;
+  std::vector<Kind> kinds_;
   std::int32_t unknown_id_ = 0;
   float unknown_score_ = 0;
   // Normal, user-defined and unused pieces; the others are not found in text.

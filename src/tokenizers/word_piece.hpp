@@ -19,11 +19,6 @@ struct NormalizedText {
   std::string text;
   /// For each byte, where the character that it comes from begins in the given text.
   std::vector<std::uint32_t> origins;
-
-  void append(char byte, std::size_t origin) {
-    text += byte;
-    origins.push_back(static_cast<std::uint32_t>(origin));
-  }
 };
 
 /// tokenizers' `BertNormalizer`.

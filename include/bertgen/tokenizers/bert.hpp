@@ -53,7 +53,7 @@ class BertTokenizer final : public TokenizersBackend {
   struct Model;
 
   BertTokenizer(detail::TokenizerFiles files, const BertNormalization& normalization);
-  BertTokenizer(detail::TokenizerFiles files, detail::TokenizerPipeline pipeline);
+  BertTokenizer(detail::TokenizerFiles&& files, detail::TokenizerPipeline pipeline);
   void encode_segment(std::string_view text, std::size_t begin, std::size_t end,
                       std::vector<Piece>& pieces) const override;
   std::string tokens_to_text(const std::vector<std::string>& tokens) const override;

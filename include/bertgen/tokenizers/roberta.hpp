@@ -49,7 +49,7 @@ class RobertaTokenizer final : public TokenizersBackend {
   struct Model;
 
   RobertaTokenizer(detail::TokenizerFiles files, const ByteLevelOptions& byte_level);
-  RobertaTokenizer(detail::TokenizerFiles files, detail::TokenizerPipeline pipeline);
+  RobertaTokenizer(detail::TokenizerFiles&& files, detail::TokenizerPipeline pipeline);
   void encode_segment(std::string_view text, std::size_t begin, std::size_t end,
                       std::vector<Piece>& pieces) const override;
   void encode_words(std::string_view text, std::size_t begin, std::size_t end, std::vector<Piece>& pieces) const;
