@@ -44,8 +44,8 @@ class Weights {
   /// Throws CheckpointError if `name` is there already.
   void add(std::string name, StoredTensor tensor);
   bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
-  /// The tensor; records that it was read. Throws CheckpointError naming what is missing, or both shapes if they differ, or the
-  /// type if it is not a floating one.
+  /// The tensor; records that it was read. Throws CheckpointError naming what is missing, or both shapes if they
+  /// differ, or the type if it is not a floating one.
   const StoredTensor& get(std::string_view name, const Shape& expected) const;
   /// The tensor, whatever its shape and type; does not record it.
   const StoredTensor* find(std::string_view name) const;
