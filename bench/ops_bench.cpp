@@ -26,9 +26,11 @@ std::size_t size(const benchmark::State& state, std::size_t index) {
 void matmul(benchmark::State& state, MatmulBackend backend) {
   const std::size_t rows = size(state, 0), in = size(state, 1), out = size(state, 2);
   Workspace workspace(static_cast<int>(state.range(3)));
-  const Tensor<float> weight = filled({out, in}), bias = filled({out}), x = filled({rows, in});
+  const Tensor<float> weight = filled({out, in}), x = filled({rows, in});
   Tensor<float> y({rows, out});
-  const PackedMatrix<float> matrix(weight, bias, backend);
+  const PackedMatrix<float> matrix(
+      {{DType::f32, weight.shape(), reinterpret_cast<const std::byte*>(weight.data()), {}}}, filled({out}).values(),
+      {backend});
   for (auto _ : state) matrix.multiply(x, y, workspace);
   state.counters["flop/s"] =
       benchmark::Counter(2.0 * static_cast<double>(rows * in * out), benchmark::Counter::kIsIterationInvariantRate);
@@ -46,7 +48,8 @@ void sizes(benchmark::internal::Benchmark* bench) {
     }
   }
 }
-BENCHMARK_CAPTURE(matmul, automatic, MatmulBackend::automatic)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, panels, MatmulBackend::panels)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, onednn, MatmulBackend::onednn)->Apply(sizes);
 BENCHMARK_CAPTURE(matmul, eigen, MatmulBackend::eigen)->Args({4, 512, 2048, 1})->Args({64, 512, 2048, 1});
 
 /// Arguments: sequences, queries a sequence, keys a sequence; 8 heads of 64.

@@ -25,6 +25,15 @@ void layer_norm_row(const float* x, const float* residual, const float* weight, 
 /// log Σ exp(x), as ops/softmax.hpp defines it.
 float log_sum_exp(const float* x, std::size_t count);
 
+/// Columns of a panel: 64 outputs of a matrix, laid [in, 64], so that a product streams through it.
+inline constexpr std::size_t panel_columns = 64;
+
+/// y[r][c] = bias[c] + Σ_k x[r][k] · panel[k][c] for all 64 columns c and k < depth; without a bias (null), y[r][c] +=
+/// the sum. Each sum runs over k in rising order, so a row's bits depend neither on the rows beside it nor on how depth
+/// is divided into calls. Strides count floats.
+void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t depth,
+                   const float* bias, float* y, std::size_t y_stride);
+
 /// Where one head's numbers lie: rows of head_dim floats, `stride` floats from one row to the next.
 struct HeadRows {
   const float* data;

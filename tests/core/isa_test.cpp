@@ -77,7 +77,7 @@ TEST(IsaTest, CannotBeSetToWhatIsNotSupported) {
 TEST(IsaTest, CannotBeSetAfterTheFirstProduct) {
   if (!matmul_backend_available(MatmulBackend::onednn)) GTEST_SKIP() << "only oneDNN settles its choice";
   const auto weight = test::random_tensor<float>({8, 8}, 1);
-  const PackedMatrix<float> packed(weight, {}, MatmulBackend::onednn);
+  const PackedMatrix<float> packed({test::stored(weight)}, {}, {MatmulBackend::onednn});
   Workspace workspace;
   Tensor<float> y({1, 8});
   packed.multiply(weight.view().middle_rows(0, 1), y, workspace);

@@ -110,8 +110,7 @@ TYPED_TEST(EncoderTest, DroppedPaddingEqualsKeptPadding) {
 TYPED_TEST(EncoderTest, SequenceDoesNotDependOnItsMates) {
   const Ids ids = test::random_ids(9, 16, 19, 4);
   const auto together = this->forward(ids);
-  const bool same = std::is_same_v<TypeParam, float> && active_isa() >= Isa::avx512 &&
-                    matmul_backend_available(MatmulBackend::onednn);
+  const bool same = std::is_same_v<TypeParam, float>;
   std::size_t row = 0;
   for (const TokenIds& sequence : ids) {
     const auto alone = this->forward({sequence});

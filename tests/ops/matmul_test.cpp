@@ -32,7 +32,7 @@ class MatmulTest : public testing::Test {
     if (!matmul_backend_available(Way::backend)) GTEST_SKIP() << "this build or CPU lacks the back end";
   }
   static PackedMatrix<Scalar> pack(const Tensor<Scalar>& weight, const Tensor<Scalar>& bias = Tensor<Scalar>()) {
-    return {weight, bias, Way::backend};
+    return {{test::stored(weight)}, bias.values(), {Way::backend}};
   }
   static Tensor<Scalar> multiply(const PackedMatrix<Scalar>& packed, TensorView<const Scalar> x, int threads = 1,
                                  Activation activation = Activation::linear) {
@@ -63,8 +63,8 @@ class MatmulTest : public testing::Test {
   }
 };
 
-using Ways = testing::Types<Way<float, MatmulBackend::automatic>, Way<float, MatmulBackend::onednn>,
-                            Way<float, MatmulBackend::eigen>, Way<double, MatmulBackend::automatic>>;
+using Ways = testing::Types<Way<float, MatmulBackend::panels>, Way<float, MatmulBackend::onednn>,
+                            Way<float, MatmulBackend::eigen>, Way<double, MatmulBackend::eigen>>;
 TYPED_TEST_SUITE(MatmulTest, Ways);
 
 TYPED_TEST(MatmulTest, MatchesValuesByHand) {
@@ -116,13 +116,26 @@ TYPED_TEST(MatmulTest, WideSumsStayWithinTheirBound) {
   this->expect_product(x, weight, Tensor<T>(), this->multiply(this->pack(weight), x));
 }
 
-TYPED_TEST(MatmulTest, PacksAWeightWhoseRowsLieApart) {
+TYPED_TEST(MatmulTest, PacksMatricesOneBelowAnother) {
   using T = typename TypeParam::T;
-  const auto wide = random_tensor<T>({11, 20}, 1);
-  Tensor<T> weight({11, 13});
-  weight.view().matrix() = wide.view().middle_cols(4, 13).matrix();
+  const auto weight = random_tensor<T>({200, 13}, 1);
+  std::vector<StoredTensor> parts;
+  for (std::size_t first : {0u, 1u, 70u}) {
+    const std::size_t count = (first == 0 ? 1 : first == 1 ? 70 : 200) - first;
+    Tensor<T> part({count, 13});
+    part.view().matrix() = weight.view().middle_rows(first, count).matrix();
+    parts.push_back(test::stored(part));
+  }
   const auto x = random_tensor<T>({5, 13}, 2);
-  const PackedMatrix<T> packed(wide.view().middle_cols(4, 13), {}, TypeParam::backend);
+  const PackedMatrix<T> packed(parts, {}, {TypeParam::backend});
+  EXPECT_TRUE(test::same_bits(this->multiply(packed, x), this->multiply(this->pack(weight), x)));
+}
+
+TYPED_TEST(MatmulTest, ThreadsThatPackDoNotChangeBits) {
+  using T = typename TypeParam::T;
+  const auto weight = random_tensor<T>({300, 70}, 1);
+  const auto x = random_tensor<T>({3, 70}, 2);
+  const PackedMatrix<T> packed({test::stored(weight)}, {}, {TypeParam::backend, 3});
   EXPECT_TRUE(test::same_bits(this->multiply(packed, x), this->multiply(this->pack(weight), x)));
 }
 
@@ -152,13 +165,12 @@ TYPED_TEST(MatmulTest, NoRowsGiveNoRows) {
 /// oneDNN below AVX-512 splits a sum as the number of rows and threads suggests; a result stays within twice the error
 /// of its sum.
 bool sums_depend_on_threads(MatmulBackend backend) {
-  return backend != MatmulBackend::eigen && matmul_backend_available(MatmulBackend::onednn) &&
-         active_isa() < Isa::avx512;
+  return backend == MatmulBackend::onednn && active_isa() < Isa::avx512;
 }
 
 TYPED_TEST(MatmulTest, ThreadsDoNotChangeBits) {
   using T = typename TypeParam::T;
-  const bool same = std::is_same_v<T, double> || !sums_depend_on_threads(TypeParam::backend);
+  const bool same = !sums_depend_on_threads(TypeParam::backend);
   const auto weight = random_tensor<T>({512, 512}, 1);
   const auto packed = this->pack(weight, random_tensor<T>({512}, 2));
   for (std::size_t rows : {1u, 7u, 64u, 100u}) {
@@ -240,16 +252,15 @@ TYPED_TEST(MatmulTest, NaNAndInfinityReachTheirRowOnly) {
   }
 }
 
-/// Where a row has the same bits alone as in any batch: oneDNN from AVX-512 on. Elsewhere the library chooses how to
-/// sum by the number of rows, and a row stays within twice the error of its sum.
+/// Where a row has the same bits alone as in any batch: panels, and oneDNN from AVX-512 on. Elsewhere the library
+/// chooses how to sum by the number of rows, and a row stays within twice the error of its sum.
 bool same_in_any_batch(MatmulBackend backend) {
-  return backend != MatmulBackend::eigen && matmul_backend_available(MatmulBackend::onednn) &&
-         active_isa() >= Isa::avx512;
+  return backend == MatmulBackend::panels || (backend == MatmulBackend::onednn && active_isa() >= Isa::avx512);
 }
 
 TYPED_TEST(MatmulTest, RowDoesNotDependOnItsMates) {
   using T = typename TypeParam::T;
-  const bool same = std::is_same_v<T, float> && same_in_any_batch(TypeParam::backend);
+  const bool same = same_in_any_batch(TypeParam::backend);
   for (const auto& [in, out] : {std::pair{37u, 23u}, {64u, 512u}, {1023u, 100u}}) {
     const auto packed = this->pack(random_tensor<T>({out, in}, in), random_tensor<T>({out}, out));
     const auto x = random_tensor<T>({131, in}, 3);
@@ -270,18 +281,27 @@ TYPED_TEST(MatmulTest, RowDoesNotDependOnItsMates) {
 TEST(MatmulBackendTest, OneDnnDoesNotMultiplyDouble) {
   test::expect_error<ArgumentError>(
       [] {
-        PackedMatrix<double>(Tensor<double>({1, 1}), {}, MatmulBackend::onednn);
+        PackedMatrix<double>({test::stored(Tensor<double>({1, 1}))}, {}, {MatmulBackend::onednn});
       },
-      {"onednn", "float only"});
+      {"expected a back end for double", "float only"});
+}
+
+TEST(MatmulBackendTest, RefusesMatricesOfDifferentWidths) {
+  test::expect_error<ShapeError>(
+      [] {
+        PackedMatrix<float>({test::stored(Tensor<float>({2, 3})), test::stored(Tensor<float>({2, 4}))}, {});
+      },
+      {"matmul: expected matrices of width 3, got [2, 4]"});
 }
 
 TEST(MatmulBackendTest, UnavailableBackEndIsRefused) {
   EXPECT_TRUE(matmul_backend_available(MatmulBackend::automatic));
+  EXPECT_TRUE(matmul_backend_available(MatmulBackend::panels));
   EXPECT_TRUE(matmul_backend_available(MatmulBackend::eigen));
   if (matmul_backend_available(MatmulBackend::onednn)) GTEST_SKIP() << "it is available";
   test::expect_error<ArgumentError>(
       [] {
-        PackedMatrix<float>(Tensor<float>({1, 1}), {}, MatmulBackend::onednn);
+        PackedMatrix<float>({test::stored(Tensor<float>({1, 1}))}, {}, {MatmulBackend::onednn});
       },
       {"expected a back end that is available", "got onednn"});
 }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "bertgen/core/tensor.hpp"
+#include "bertgen/core/weights.hpp"
 
 namespace bertgen::test {
 
@@ -35,6 +36,14 @@ Tensor<T> random_tensor(Shape shape, std::uint64_t seed, double low = -1, double
   Tensor<T> tensor(shape);
   for (std::size_t i = 0; i < tensor.size(); ++i) tensor[i] = static_cast<T>(random.uniform(low, high));
   return tensor;
+}
+
+/// A copy of a tensor, as a checkpoint would store it.
+template <typename T>
+StoredTensor stored(const Tensor<T>& tensor) {
+  const auto copy = std::make_shared<const Tensor<T>>(tensor);
+  return {std::is_same_v<T, float> ? DType::f32 : DType::f64, tensor.shape(),
+          reinterpret_cast<const std::byte*>(copy->data()), copy};
 }
 
 /// Unit roundoff: the largest relative error of one rounded operation.

@@ -36,12 +36,12 @@ class LMHead {
     }
     const Shape& shape = word_embeddings.shape;
     const WeightScope decoder = scope / "decoder";
-    Tensor<T> bias({shape[0]});
+    std::vector<T> bias(shape[0]);
     // `bias` is read even where `decoder.bias` wins: files hold both.
-    if (scope.contains("bias")) bias = scope.get("bias", {shape[0]}).template to<T>();
-    if (decoder.contains("bias")) bias = decoder.get("bias", {shape[0]}).template to<T>();
+    if (scope.contains("bias")) bias = scope.get("bias", {shape[0]}).template to<T>().values();
+    if (decoder.contains("bias")) bias = decoder.get("bias", {shape[0]}).template to<T>().values();
     const bool own = decoder.contains("weight") || !tied;
-    decoder_ = Linear<T>(own ? decoder.get("weight", shape) : word_embeddings, bias, layers.build);
+    decoder_ = Linear<T>(own ? decoder.get("weight", shape) : word_embeddings, std::move(bias), layers.build);
   }
 
   std::size_t vocab() const { return decoder_.out(); }

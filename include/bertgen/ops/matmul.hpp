@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bertgen/core/tensor.hpp"
+#include "bertgen/core/weights.hpp"
 #include "bertgen/core/workspace.hpp"
 #include "bertgen/ops/activation.hpp"
 
@@ -12,39 +14,66 @@ namespace bertgen {
 
 /// Who multiplies.
 enum class MatmulBackend : std::uint8_t {
-  automatic,  ///< onednn where the library was built with it and the CPU is x86-64 with SSE4.1; else eigen
-  onednn,     ///< float only
+  automatic,  ///< the fastest for the scalar type
+  panels,     ///< this library's own kernels; float only
+  onednn,     ///< where the library was built with it and the CPU is x86-64 with SSE4.1; float only
   eigen,
 };
 
 /// True if the library was built with `backend` and this CPU can run it.
 bool matmul_backend_available(MatmulBackend backend);
 
+/// How the matrices of a model are packed.
+struct BuildOptions {
+  MatmulBackend matmul = MatmulBackend::automatic;
+  int threads = 1;  ///< that pack them
+};
+
 namespace detail {
+
+/// The rows of a matrix to be packed: stored [rows, in] matrices one below another. Reading is thread-safe.
+class MatrixRows {
+ public:
+  /// Throws ShapeError unless all parts are as wide.
+  explicit MatrixRows(std::vector<StoredTensor> parts);
+
+  std::size_t in() const { return in_; }
+  std::size_t out() const { return out_; }
+  /// Writes rows [first, first + count) as T: [count, in].
+  template <typename T>
+  void read(std::size_t first, std::size_t count, T* rows) const;
+
+ private:
+  std::vector<StoredTensor> parts_;
+  std::size_t in_ = 0;
+  std::size_t out_ = 0;
+};
 
 /// A packed [in, out] matrix and its bias. Implementations are immutable after construction and thread-safe.
 template <typename T>
 class MatmulKernel {
  public:
   virtual ~MatmulKernel() = default;
-  /// y = x · Wᵀ + bias; x: [rows, in], y: [rows, out], both without gaps.
-  virtual void multiply(const T* x, std::size_t rows, T* y, Workspace& workspace) const = 0;
+  /// y = activation(x · Wᵀ + bias); x: [rows, in], y: [rows, out], both without gaps.
+  virtual void multiply(const T* x, std::size_t rows, T* y, Activation activation, Workspace& workspace) const = 0;
   virtual std::size_t bytes() const = 0;
 };
 
-/// weight: [out, in]; bias: [out] or null. Takes what it needs; the arguments need not outlive the call.
+/// bias: [out]. Takes what it needs; the arguments need not outlive the call.
 template <typename T>
-std::unique_ptr<MatmulKernel<T>> make_eigen_matmul(TensorView<const T> weight, const T* bias);
+std::unique_ptr<MatmulKernel<T>> make_eigen_matmul(const MatrixRows& weight, std::vector<T> bias);
 template <typename T>
-std::unique_ptr<MatmulKernel<T>> make_matmul(TensorView<const T> weight, const T* bias, MatmulBackend backend);
+std::unique_ptr<MatmulKernel<T>> make_matmul(const MatrixRows& weight, std::vector<T> bias,
+                                             const BuildOptions& options);
 
-extern template std::unique_ptr<MatmulKernel<float>> make_eigen_matmul<float>(TensorView<const float>, const float*);
-extern template std::unique_ptr<MatmulKernel<double>> make_eigen_matmul<double>(TensorView<const double>,
-                                                                                const double*);
+extern template void MatrixRows::read<float>(std::size_t, std::size_t, float*) const;
+extern template void MatrixRows::read<double>(std::size_t, std::size_t, double*) const;
+extern template std::unique_ptr<MatmulKernel<float>> make_eigen_matmul<float>(const MatrixRows&, std::vector<float>);
+extern template std::unique_ptr<MatmulKernel<double>> make_eigen_matmul<double>(const MatrixRows&, std::vector<double>);
 template <>
-std::unique_ptr<MatmulKernel<float>> make_matmul<float>(TensorView<const float>, const float*, MatmulBackend);
+std::unique_ptr<MatmulKernel<float>> make_matmul<float>(const MatrixRows&, std::vector<float>, const BuildOptions&);
 template <>
-std::unique_ptr<MatmulKernel<double>> make_matmul<double>(TensorView<const double>, const double*, MatmulBackend);
+std::unique_ptr<MatmulKernel<double>> make_matmul<double>(const MatrixRows&, std::vector<double>, const BuildOptions&);
 
 }  // namespace detail
 
@@ -53,14 +82,17 @@ template <typename T>
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  /// weight: [out, in]; bias: [out], or empty for none. Throws ShapeError if they do not fit together and
-  /// ArgumentError if `backend` is not available for T.
-  PackedMatrix(TensorView<const T> weight, TensorView<const T> bias, MatmulBackend backend)
-      : in_(weight.cols()), out_(weight.rows()) {
-    if (bias.size() != 0 && bias.size() != out_) {
+  /// weight: [out, in] matrices of one width, laid one below another; bias: as long as all their rows, or empty for
+  /// none. Throws ShapeError if they do not fit together and ArgumentError if the back end is not available for T.
+  PackedMatrix(std::vector<StoredTensor> weight, std::vector<T> bias, const BuildOptions& options = {}) {
+    const detail::MatrixRows rows(std::move(weight));
+    in_ = rows.in();
+    out_ = rows.out();
+    if (!bias.empty() && bias.size() != out_) {
       throw ShapeError("matmul: expected a bias of " + std::to_string(out_) + ", got " + std::to_string(bias.size()));
     }
-    kernel_ = detail::make_matmul<T>(weight, bias.size() == 0 ? nullptr : bias.data(), backend);
+    bias.resize(out_);
+    kernel_ = detail::make_matmul<T>(rows, std::move(bias), options);
   }
 
   std::size_t in() const { return in_; }
@@ -75,9 +107,7 @@ class PackedMatrix {
       throw ShapeError("matmul: expected contiguous [rows, " + std::to_string(in_) + "] -> [rows, " +
                        std::to_string(out_) + "], got " + to_string(x.shape()) + " -> " + to_string(y.shape()));
     }
-    if (x.rows() == 0) return;
-    kernel_->multiply(x.data(), x.rows(), y.data(), workspace);
-    activate<T>(activation, y, workspace);
+    if (x.rows() != 0) kernel_->multiply(x.data(), x.rows(), y.data(), activation, workspace);
   }
 
  private:

@@ -14,12 +14,12 @@ constexpr std::size_t column_tile = 256;
 template <typename T>
 class EigenMatmul final : public MatmulKernel<T> {
  public:
-  EigenMatmul(TensorView<const T> weight, const T* bias) : weight_(weight.shape()) {
-    weight_.view().matrix() = weight.matrix();
-    if (bias != nullptr) bias_.assign(bias, bias + weight.rows());
+  EigenMatmul(const MatrixRows& weight, std::vector<T> bias)
+      : weight_({weight.out(), weight.in()}), bias_(std::move(bias)) {
+    weight.read(0, weight.out(), weight_.data());
   }
 
-  void multiply(const T* x, std::size_t rows, T* y, Workspace& workspace) const override {
+  void multiply(const T* x, std::size_t rows, T* y, Activation activation, Workspace& workspace) const override {
     const std::size_t out = weight_.shape()[0];
     const TensorView<const T> input(x, {rows, weight_.shape()[1]});
     const TensorView<T> output(y, {rows, out});
@@ -29,27 +29,26 @@ class EigenMatmul final : public MatmulKernel<T> {
       const std::size_t count = std::min(column_tile, out - first);
       auto result = output.middle_cols(first, count).matrix();
       result.noalias() = input.matrix() * weight_.view().middle_rows(first, count).matrix().transpose();
-      if (!bias_.empty()) {
-        result.rowwise() += TensorView<const T>(bias_.data() + first, {1, count}).matrix().row(0);
-      }
+      result.rowwise() += TensorView<const T>(bias_.data() + first, {1, count}).matrix().row(0);
     });
+    activate<T>(activation, output, workspace);
   }
 
   std::size_t bytes() const override { return (weight_.size() + bias_.size()) * sizeof(T); }
 
  private:
-  Tensor<T> weight_;  // [out, in]
-  std::vector<T> bias_;
+  Tensor<T> weight_;     // [out, in]
+  std::vector<T> bias_;  // [out]
 };
 
 }  // namespace
 
 template <typename T>
-std::unique_ptr<MatmulKernel<T>> make_eigen_matmul(TensorView<const T> weight, const T* bias) {
-  return std::make_unique<EigenMatmul<T>>(weight, bias);
+std::unique_ptr<MatmulKernel<T>> make_eigen_matmul(const MatrixRows& weight, std::vector<T> bias) {
+  return std::make_unique<EigenMatmul<T>>(weight, std::move(bias));
 }
 
-template std::unique_ptr<MatmulKernel<float>> make_eigen_matmul<float>(TensorView<const float>, const float*);
-template std::unique_ptr<MatmulKernel<double>> make_eigen_matmul<double>(TensorView<const double>, const double*);
+template std::unique_ptr<MatmulKernel<float>> make_eigen_matmul<float>(const MatrixRows&, std::vector<float>);
+template std::unique_ptr<MatmulKernel<double>> make_eigen_matmul<double>(const MatrixRows&, std::vector<double>);
 
 }  // namespace bertgen::detail

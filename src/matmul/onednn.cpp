@@ -9,8 +9,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "backends.hpp"
 #include "bertgen/core/isa.hpp"
-#include "matmul_backends.hpp"
 
 namespace bertgen::detail {
 namespace {
@@ -43,29 +43,26 @@ class ThreadCount {
 
 class OneDnnMatmul final : public MatmulKernel<float> {
  public:
-  OneDnnMatmul(TensorView<const float> weight, const float* bias)
-      : in_(static_cast<dnnl::memory::dim>(weight.cols())), out_(static_cast<dnnl::memory::dim>(weight.rows())) {
+  OneDnnMatmul(const MatrixRows& weight, std::vector<float> bias)
+      : in_(static_cast<dnnl::memory::dim>(weight.in())),
+        out_(static_cast<dnnl::memory::dim>(weight.out())),
+        bias_(std::move(bias)) {
     using dnnl::memory;
     packed_ = memory(description(row_tile, memory::format_tag::any).weights_desc(), engine());
     // The file's [out, in] rows are [in, out] columns: the reorder transposes and blocks in one pass.
-    const memory::desc plain({in_, out_}, memory::data_type::f32,
-                             memory::dims{1, static_cast<memory::dim>(weight.row_stride())});
-    memory source(plain, engine(), const_cast<float*>(weight.data()));
+    const memory::desc plain({in_, out_}, memory::data_type::f32, memory::dims{1, in_});
+    Tensor<float> rows({weight.out(), weight.in()});
+    weight.read(0, weight.out(), rows.data());
+    memory source(plain, engine(), rows.data());
     ThreadCount one(1);
     dnnl::reorder(source, packed_).execute(stream(), source, packed_);
     stream().wait();
-    bias_ = memory({{1, out_}, memory::data_type::f32, memory::format_tag::ab}, engine());
-    auto* values = static_cast<float*>(bias_.get_data_handle());
-    if (bias != nullptr) {
-      std::copy_n(bias, weight.rows(), values);
-    } else {
-      std::fill_n(values, weight.rows(), 0.0f);
-    }
   }
   OneDnnMatmul(const OneDnnMatmul&) = delete;
   OneDnnMatmul& operator=(const OneDnnMatmul&) = delete;
 
-  void multiply(const float* x, std::size_t rows, float* y, Workspace& workspace) const override {
+  void multiply(const float* x, std::size_t rows, float* y, Activation activation,
+                Workspace& workspace) const override {
     ThreadCount count(workspace.threads());
     const auto in = static_cast<std::size_t>(in_);
     const auto out = static_cast<std::size_t>(out_);
@@ -74,9 +71,10 @@ class OneDnnMatmul final : public MatmulKernel<float> {
       execute(product(tile, workspace.threads()), tile, x + first * in, y + first * out, workspace);
     }
     stream().wait();
+    activate<float>(activation, {y, {rows, out}}, workspace);
   }
 
-  std::size_t bytes() const override { return packed_.get_desc().get_size() + bias_.get_desc().get_size(); }
+  std::size_t bytes() const override { return packed_.get_desc().get_size() + bias_.size() * sizeof(float); }
 
  private:
   using Descriptor = dnnl::matmul::primitive_desc;
@@ -91,11 +89,11 @@ class OneDnnMatmul final : public MatmulKernel<float> {
     return description(rows, dnnl::memory::desc({in_, out_}, dnnl::memory::data_type::f32, weight_format));
   }
   Descriptor description(std::size_t rows, const dnnl::memory::desc& weight) const {
-    const dnnl::memory::desc bias({1, out_}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab);
     // Left to itself, oneDNN takes scratch from the thread that creates a primitive, which another may be running.
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    return {dnnl::matmul::desc(rows_of(rows, in_), weight, bias, rows_of(rows, out_)), attributes, engine()};
+    return {dnnl::matmul::desc(rows_of(rows, in_), weight, rows_of(1, out_), rows_of(rows, out_)), attributes,
+            engine()};
   }
 
   /// A product of a fixed number of rows on a fixed number of threads: oneDNN divides the work when it is created.
@@ -120,19 +118,20 @@ class OneDnnMatmul final : public MatmulKernel<float> {
     Workspace::Scope scope(workspace);
     const auto scratch = scope.take<std::byte>({product.scratchpad.get_size()});
     dnnl::memory source(rows_of(rows, in_), engine(), const_cast<float*>(x));
+    dnnl::memory bias(rows_of(1, out_), engine(), const_cast<float*>(bias_.data()));
     dnnl::memory destination(rows_of(rows, out_), engine(), y);
     dnnl::memory scratchpad(product.scratchpad, engine(), scratch.data());
     product.primitive.execute(stream(), {{DNNL_ARG_SRC, source},
                                          {DNNL_ARG_WEIGHTS, packed_},
-                                         {DNNL_ARG_BIAS, bias_},
+                                         {DNNL_ARG_BIAS, bias},
                                          {DNNL_ARG_DST, destination},
                                          {DNNL_ARG_SCRATCHPAD, scratchpad}});
   }
 
   dnnl::memory::dim in_;
   dnnl::memory::dim out_;
-  dnnl::memory packed_;  // [in, out] in oneDNN's blocked layout, which is the same for every row count
-  dnnl::memory bias_;    // [1, out]
+  std::vector<float> bias_;  // [out]
+  dnnl::memory packed_;      // [in, out] in oneDNN's blocked layout, which is the same for every row count
   mutable std::shared_mutex creation_;
   mutable std::map<std::pair<std::size_t, int>, Product> products_;  // by rows and threads; grows, never shrinks
 };
@@ -142,8 +141,8 @@ class OneDnnMatmul final : public MatmulKernel<float> {
 // Any x86-64 instruction set above the portable one; oneDNN itself is not asked, since that would settle its choice.
 bool onednn_available() { return active_isa() != Isa::portable; }
 
-std::unique_ptr<MatmulKernel<float>> make_onednn_matmul(TensorView<const float> weight, const float* bias) {
-  return std::make_unique<OneDnnMatmul>(weight, bias);
+std::unique_ptr<MatmulKernel<float>> make_onednn_matmul(const MatrixRows& weight, std::vector<float> bias) {
+  return std::make_unique<OneDnnMatmul>(weight, std::move(bias));
 }
 
 }  // namespace bertgen::detail
