@@ -18,22 +18,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+using test::content_of;
+using test::contents_of;
 
 const fs::path files = test::data_directory() / "files";
 const fs::path models = test::data_directory() / "models";
-
-std::string content_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::map<std::string, std::string> contents_of(const fs::path& directory) {
-  std::map<std::string, std::string> contents;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    contents[entry.path().filename().string()] = content_of(entry.path());
-  }
-  return contents;
-}
 
 class ConvertCheckpointTest : public testing::Test {
  protected:
