@@ -118,7 +118,15 @@ TEST_F(ConvertCheckpointTest, OtherFilesAreCopiedAsTheyAre) {
     directory_.write(std::string("source/") + name, std::string("\0\xff", 2) + name);
   }
   directory_.write("source/added_tokens.json", "");
+  for (const char* half : {"encoder", "decoder"}) {
+    fs::create_directory(source / half);
+    directory_.write(std::string("source/") + half + "/vocab.txt", half);
+    directory_.write(std::string("source/") + half + "/README.md", half);
+  }
   convert_checkpoint(source, to_);
+  for (const char* half : {"encoder", "decoder"}) {
+    EXPECT_EQ(contents_of(to_ / half), (std::map<std::string, std::string>{{"vocab.txt", half}}));
+  }
   auto contents = contents_of(to_);
   for (const char* name :
        {"spiece.model", "tokenizer_config.json", "vocab.txt", "merges.txt", "generation_config.json"}) {
