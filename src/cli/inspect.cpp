@@ -1,3 +1,4 @@
+// inspect: what is in a checkpoint directory, and what loading made of it.
 #include <array>
 #include <cstdio>
 #include <map>
@@ -11,18 +12,41 @@
 namespace bertgen::cli {
 namespace {
 
+constexpr std::string_view word_embeddings = "embeddings.word_embeddings.weight";
+
 std::string decimal(double value, int digits) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%.*f", digits, value);
   return text.data();
 }
-std::string megabytes(std::size_t bytes) { return decimal(static_cast<double>(bytes) / 1e6, 1) + " MB"; }
-std::string millions(std::size_t count) { return decimal(static_cast<double>(count) / 1e6, 2) + " M"; }
+
+std::string bytes_text(std::size_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  return value < 1e6 ? decimal(value / 1e3, 1) + " kB" : decimal(value / 1e6, 1) + " MB";
+}
+
+std::string parameters_text(std::size_t count) {
+  const std::string number =
+      count < 100'000 ? std::to_string(count) : decimal(static_cast<double>(count) / 1e6, 2) + " M";
+  return number + " parameters";
+}
+
+std::string plural(std::size_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
 
 /// Collects "name: text" lines, names padded to one width.
 class Report {
  public:
   void add(const std::string& name, const std::string& text) { lines_.emplace_back(name, text); }
+  /// How many there are, and the first few; no line for none.
+  void add_list(const std::string& name, const std::vector<std::string>& items) {
+    constexpr std::size_t shown = 3;
+    if (items.empty()) return;
+    std::string text = std::to_string(items.size()) + ": ";
+    for (std::size_t i = 0; i < std::min(shown, items.size()); ++i) text += (i == 0 ? "" : ", ") + items[i];
+    add(name, text + (items.size() > shown ? ", …" : ""));
+  }
   void write(Output& output) const {
     std::size_t width = 0;
     for (const auto& line : lines_) width = std::max(width, line.first.size());
@@ -34,6 +58,50 @@ class Report {
   std::vector<std::pair<std::string, std::string>> lines_;
 };
 
+/// Tensors of floating types whose names begin with `prefix`; those that share their memory count once.
+std::size_t count_parameters(const NamedTensors& tensors, std::string_view prefix = "") {
+  std::set<const std::byte*> counted;
+  std::size_t count = 0;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(prefix) && counted.insert(tensor.data).second) count += tensor.shape.size();
+  }
+  return count;
+}
+
+std::string describe(const TransformerConfig& config) {
+  std::string text = config.model_type + ": " + plural(config.num_hidden_layers, "layer") + ", hidden " +
+                     std::to_string(config.hidden_size) + ", " + plural(config.num_attention_heads, "head") +
+                     ", intermediate " + std::to_string(config.intermediate_size) + ", " + config.hidden_act +
+                     ", vocabulary " + std::to_string(config.vocab_size) + ", " +
+                     std::to_string(config.max_position_embeddings) + " positions";
+  if (config.padding_idx()) text += " behind padding id " + std::to_string(*config.padding_idx());
+  if (config.type_vocab_size != 0) text += ", " + plural(config.type_vocab_size, "token type");
+  if (config.is_decoder) text += ", causal";
+  if (config.add_cross_attention) text += ", cross-attention";
+  return text;
+}
+
+std::string describe(const Tokenizer& tokenizer) {
+  std::string text = tokenizer.tokenizer_class() + ", " + plural(tokenizer.vocab_size(), "piece") + ", " +
+                     std::to_string(tokenizer.size()) + " with added tokens; special:";
+  for (const TokenId id : tokenizer.all_special_ids()) {
+    text.append(" ").append(valid_utf8(tokenizer.id_to_token(id))).append(" ").append(std::to_string(id));
+  }
+  return text;
+}
+
+bool same_content(const StoredTensor& a, const StoredTensor& b) {
+  if (a.dtype != b.dtype || a.shape != b.shape) return false;
+  return a.data == b.data || std::equal(a.data, a.data + a.shape.size() * size_of(a.dtype), b.data);
+}
+
+/// Whether the output matrix of the language model whose tensors begin with `scope` is the word embeddings.
+bool has_tied_matrix(const NamedTensors& tensors, const std::string& scope, const Family& family) {
+  const auto matrix = tensors.find(scope + std::string(family.lm_head.head) + ".decoder.weight");
+  const auto words = tensors.find(scope + std::string(family.base) + "." + std::string(word_embeddings));
+  return matrix == tensors.end() || same_content(matrix->second, words->second);
+}
+
 class Inspector {
  public:
   explicit Inspector(const Options& options)
@@ -41,182 +109,184 @@ class Inspector {
         files_(find_checkpoint(options.model)),
         config_text_(read_text_file(files_.config)),
         config_(Json::parse(config_text_, nullptr, false)),
-        weights_(load_weights(files_, &stored_)) {
+        stored_(load_weights(files_, &met_)) {
     if (!config_.is_object()) throw ConfigError(files_.config.string() + ": expected a JSON object");
-    if (!files_.generation_config.empty()) {
-      generation_ = Json::parse(read_text_file(files_.generation_config), nullptr, false);
-    }
   }
 
   Report inspect() {
     report_.add("directory", std::filesystem::path(options_.model).lexically_normal().string());
+    // Loading checks that every tensor is there, of the right shape, and that nothing is left over.
     if (config_.contains("encoder") || config_.contains("decoder")) {
-      encoder_decoder();
+      inspect_pair();
     } else {
-      single_half();
+      inspect_half();
     }
-    files();
-    tensors();
-    names();
-    tokenizer();
-    cpu();
+    inspect_files();
+    inspect_names();
+    inspect_tokenizers();
+    inspect_memory();
+    report_.add("cpu", std::string(isa_name(active_isa())) + ", " +
+                           plural(static_cast<std::size_t>(physical_cores()), "core") +
+                           "; fastest supported type: f32");
     return report_;
   }
 
  private:
-  void encoder_decoder() {
-    const auto config = EncoderDecoderConfig::from_json(config_text_, files_.config.string());
-    // Loading checks that every tensor is there, of the right shape, and that nothing is left over.
+  void inspect_pair() {
     const auto model = EncoderDecoderModel::from_pretrained(options_.model);
     report_warnings(model.warnings(), options_);
-    report_.add("model", "encoder-decoder, " + config.encoder.model_type + " to " + config.decoder.model_type);
-    half("encoder", config.encoder, "encoder.");
-    half("decoder", config.decoder, "decoder.");
-    report_.add("output matrix", has_own_head() ? "its own" : "tied to the decoder's word embeddings");
-    report_.add("halves", weights_.contains("encoder.embeddings.word_embeddings.weight") &&
-                                  weights_.contains("decoder.bert.embeddings.word_embeddings.weight")
-                              ? "stored separately"
-                              : "shared: one half is stored, both have its weights");
-    for (const char* id : {"decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"}) special_id(id);
-    std::string defaults = model.generation_config().to_json();
-    report_.add("generation defaults", Json::parse(defaults).dump());
-    memory(model.bytes());
-  }
-
-  /// Whether the output matrix is stored, and not as another name of the word embeddings.
-  bool has_own_head() const {
-    for (const char* head : {"decoder.lm_head.decoder.weight", "decoder.cls.predictions.decoder.weight"}) {
-      const StoredTensor* matrix = weights_.find(head);
-      if (matrix == nullptr) continue;
-      for (const char* base : {"decoder.bert.", "decoder.roberta."}) {
-        const StoredTensor* words = weights_.find(std::string(base) + "embeddings.word_embeddings.weight");
-        if (words != nullptr && words->data == matrix->data) return false;
-      }
-      return true;
+    const TransformerConfig& encoder = model.config().encoder;
+    const TransformerConfig& decoder = model.config().decoder;
+    used_ = model.tensors();
+    report_.add("model", "encoder-decoder, " + encoder.model_type + " to " + decoder.model_type + "; " +
+                             parameters_text(count_parameters(used_)));
+    report_.add("encoder", describe(encoder) + "; " + parameters_text(count_parameters(used_, "encoder.")));
+    report_.add("decoder", describe(decoder) + "; " + parameters_text(count_parameters(used_, "decoder.")));
+    if (used_.count("enc_to_dec_proj.weight") != 0) {
+      report_.add("projection",
+                  "from hidden " + std::to_string(encoder.hidden_size) + " to " + std::to_string(decoder.hidden_size));
     }
-    return false;
+    const std::string words(word_embeddings);
+    const bool shared = used_.at("encoder." + words).data ==
+                        used_.at("decoder." + std::string(decoder.family().base) + "." + words).data;
+    report_.add("halves", shared ? "shared: one stored copy serves both" : "stored separately");
+    add_output_matrix("decoder.", decoder);
+    for (const char* key : {"decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"}) {
+      report_.add(key, find_special_id(key));
+    }
+    report_.add("generation defaults", Json::parse(model.generation_config().to_json()).dump());
+    halves_ = {encoder, decoder};
   }
 
-  void single_half() {
+  void inspect_half() {
     const auto config = TransformerConfig::from_json(config_text_, files_.config.string());
-    half("model", config, "");
-    // As above, loading checks the tensors.
-    const bool language_model = weights_.contains("bert.embeddings.word_embeddings.weight");
-    memory(language_model ? BertGenerationDecoder::from_pretrained(options_.model).bytes()
-                          : BertGenerationEncoder::from_pretrained(options_.model).bytes());
-  }
-
-  /// Embeddings stay in the map; every other matrix is packed in the type computed in.
-  void memory(std::size_t bytes) {
-    report_.add("memory", megabytes(bytes) + " of packed f32 weights, and the mapped file");
-  }
-
-  void half(const std::string& name, const TransformerConfig& config, const std::string& prefix) {
-    std::size_t parameters = 0;
-    for (const auto& [tensor_name, tensor] : weights_.tensors()) {
-      if (tensor_name.substr(0, prefix.size()) == prefix && is_floating(tensor.dtype))
-        parameters += tensor.shape.size();
+    const Family& family = config.family();
+    const std::string head = std::string(family.lm_head.head) + ".";
+    const auto first = stored_.tensors().lower_bound(head);
+    const bool language_model = first != stored_.tensors().end() && first->first.starts_with(head);
+    used_ = language_model ? Decoder::from_pretrained(options_.model).tensors()
+                           : Encoder::from_pretrained(options_.model).tensors();
+    report_.add("model", std::string(language_model ? "language model" : "encoder") + "; " +
+                             parameters_text(count_parameters(used_)));
+    report_.add(language_model ? "decoder" : "encoder", describe(config));
+    if (language_model) add_output_matrix("", config);
+    const Json values = Json::parse(config.to_json());
+    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+      const char* place = config_.contains(key) ? " (config.json)" : " (the family's default)";
+      report_.add(key, values[key].is_null() ? "none" : values[key].dump() + place);
     }
-    report_.add(name, config.model_type + ": " + std::to_string(config.num_hidden_layers) + " layers, hidden " +
-                          std::to_string(config.hidden_size) + ", " + std::to_string(config.num_attention_heads) +
-                          " heads, intermediate " + std::to_string(config.intermediate_size) + ", " +
-                          config.hidden_act + ", vocabulary " + std::to_string(config.vocab_size) + ", " +
-                          std::to_string(config.max_position_embeddings) + " positions" +
-                          (config.is_decoder ? ", decoder" : "") +
-                          (config.add_cross_attention ? ", cross-attention" : "") + "; " + millions(parameters) +
-                          " parameters stored");
+    base_ = std::string(family.base).append(".");
+    halves_ = {config};
+  }
+
+  void add_output_matrix(const std::string& scope, const TransformerConfig& config) {
+    const bool tied = has_tied_matrix(used_, scope, config.family());
+    unpacked_ += config.vocab_size * config.hidden_size * sizeof(float);
+    report_.add("output matrix", tied ? "tied to the word embeddings" : "its own");
   }
 
   /// Where transformers would find an id, and so where it came from.
-  void special_id(const char* key) {
-    std::vector<std::pair<std::string, Json>> places;
+  std::string find_special_id(const char* key) const {
+    std::vector<std::pair<std::string, Json>> places = {{"config.json", config_},
+                                                        {"config.json, decoder", config_.value("decoder", Json())}};
     if (!files_.generation_config.empty()) {
-      places.emplace_back("generation_config.json", generation_);
-    } else {
-      places.emplace_back("config.json", config_);
-      places.emplace_back("config.json, decoder", config_.value("decoder", Json::object()));
+      places = {{"generation_config.json", Json::parse(read_text_file(files_.generation_config), nullptr, false)}};
     }
     for (const auto& [name, object] : places) {
       if (!object.is_object() || !object.contains(key) || object[key].is_null()) continue;
-      report_.add(key, object[key].dump() + " (" + name + ")");
-      return;
+      return object[key].dump() + " (" + name + ")";
     }
-    report_.add(key, "none");
+    return std::string(key) == "decoder_start_token_id" ? "none: bos_token_id stands for it" : "none";
   }
 
-  /// The files that tensors were read from, and what kind they are.
-  void files() {
+  /// The files that tensors were read from, what kind they are, and what they hold.
+  void inspect_files() {
     std::string text = files_.weights.filename().string();
-    if (stored_.files != std::vector{files_.weights}) text += ", " + std::to_string(stored_.files.size()) + " files";
-    report_.add("files", text + " (" + stored_.format + ")");
-  }
-
-  void tensors() {
+    if (met_.files != std::vector{files_.weights}) text += ", " + plural(met_.files.size(), "file");
+    report_.add("files", text + " (" + met_.format + ")");
     std::map<std::string, std::size_t> bytes;
     std::set<const std::byte*> counted;  // tensors with several names are there once
-    std::size_t ignored = 0;
-    for (const auto& [name, tensor] : weights_.tensors()) {
-      if (is_floating(tensor.dtype)) {
-        if (!counted.insert(tensor.data).second) continue;
-        bytes[std::string(dtype_name(tensor.dtype))] += tensor.shape.size() * size_of(tensor.dtype);
-      } else {
-        ++ignored;
-      }
+    for (const auto& [name, tensor] : stored_.tensors()) {
+      if (!is_floating(tensor.dtype) || !counted.insert(tensor.data).second) continue;
+      bytes[std::string(dtype_name(tensor.dtype))] += tensor.shape.size() * size_of(tensor.dtype);
     }
-    std::string text = std::to_string(weights_.tensors().size()) + " in " + files_.weights.filename().string();
-    for (const auto& [type, size] : bytes) text += ", " + type + " " + megabytes(size);
-    if (ignored > 0) text += ", " + std::to_string(ignored) + " buffers ignored";
+    text = std::to_string(stored_.tensors().size());
+    for (const auto& [type, size] : bytes) text += ", " + type + " " + bytes_text(size);
     report_.add("tensors", text);
   }
 
+  /// A tensor's name without what the base model is called: a half's file may say it or not.
+  std::string without_base(const std::string& name) const {
+    return !base_.empty() && name.starts_with(base_) ? name.substr(base_.size()) : name;
+  }
+
   /// Tensors with several names, and those that nobody reads.
-  void names() {
+  void inspect_names() {
     std::map<std::tuple<const std::byte*, DType, std::string>, std::string> firsts;
     std::vector<std::string> tied;
-    for (const auto& [name, tensor] : weights_.tensors()) {
-      if (tensor.shape.size() == 0 || stored_.aliases.count(name) != 0) continue;
+    for (const auto& [name, tensor] : stored_.tensors()) {
+      if (tensor.shape.size() == 0 || met_.aliases.count(name) != 0) continue;
       const auto [first, is_new] = firsts.emplace(std::tuple(tensor.data, tensor.dtype, to_string(tensor.shape)), name);
       if (!is_new) tied.push_back(name + " = " + first->second);
     }
-    list("tied in the file", tied);
+    report_.add_list("tied in the file", tied);
     std::vector<std::string> aliases;
-    for (const auto& [alias, kept] : stored_.aliases) aliases.push_back(alias + " = " + kept);
-    list("aliases in its metadata", aliases);
-    list("ignored", stored_.ignored);
+    for (const auto& [alias, kept] : met_.aliases) aliases.push_back(alias + " = " + kept);
+    report_.add_list("aliases in its metadata", aliases);
+
+    std::set<std::string> stored;
+    for (const auto& [name, tensor] : stored_.tensors()) stored.insert(without_base(name));
+    std::set<std::string> used;
+    for (const auto& [name, tensor] : used_) used.insert(without_base(name));
+    std::vector<std::string> filled;
+    std::set_difference(used.begin(), used.end(), stored.begin(), stored.end(), std::back_inserter(filled));
+    report_.add_list("taken from the other half", filled);
+    std::vector<std::string> ignored;
+    std::set_difference(stored.begin(), stored.end(), used.begin(), used.end(), std::back_inserter(ignored));
+    report_.add_list("ignored", ignored);
   }
 
-  /// How many there are, and the first few; nothing for none.
-  void list(const std::string& what, const std::vector<std::string>& items) {
-    constexpr std::size_t shown = 3;
-    if (items.empty()) return;
-    std::string text = std::to_string(items.size()) + ": ";
-    for (std::size_t i = 0; i < std::min(shown, items.size()); ++i) text += (i == 0 ? "" : ", ") + items[i];
-    report_.add(what, text + (items.size() > shown ? ", …" : ""));
-  }
-
-  void tokenizer() {
+  void inspect_tokenizers() {
     const auto [encoder, decoder] = EncoderDecoderTokenizers::from_pretrained(options_.model);
     if (!encoder) return report_.add("tokenizer", "none: ids only");
-    const auto describe = [](const Tokenizer& tokenizer) {
-      return tokenizer.tokenizer_class() + ", " + std::to_string(tokenizer.vocab_size()) + " pieces, " +
-             std::to_string(tokenizer.size()) + " with added tokens";
-    };
     report_.add(encoder == decoder ? "tokenizer" : "encoder's tokenizer", describe(*encoder));
     if (encoder != decoder) report_.add("decoder's tokenizer", describe(*decoder));
   }
 
-  void cpu() {
-    report_.add("cpu", std::string(isa_name(active_isa())) + ", " + std::to_string(physical_cores()) +
-                           " cores; fastest supported type: f32");
+  /// Tables of embeddings stay in the map; every other tensor that is computed with is unpacked to f32, an output
+  /// matrix also where it is the word embeddings. The cache grows by the keys and values of each layer.
+  void inspect_memory() {
+    std::size_t mapped = 0;
+    std::set<const std::byte*> counted;
+    for (const auto& [name, tensor] : used_) {
+      if (!name.ends_with("_embeddings.weight")) {
+        const bool in_use = name.find("pooler.") == std::string::npos && !name.ends_with(".decoder.weight");
+        if (in_use) unpacked_ += tensor.shape.size() * sizeof(float);
+      } else if (counted.insert(tensor.data).second) {
+        mapped += tensor.shape.size() * size_of(tensor.dtype);
+      }
+    }
+    const TransformerConfig& last = halves_.back();
+    std::string cache;
+    if (last.is_decoder) {
+      const std::size_t step = 2 * last.num_hidden_layers * last.hidden_size * sizeof(float);
+      cache = ", " + bytes_text(step) + " of cache for each token of a beam";
+      if (last.add_cross_attention) cache += " and of a source";
+    }
+    report_.add("memory", bytes_text(unpacked_) + " of weights in f32, " + bytes_text(mapped) +
+                              " of embeddings mapped from the file" + cache);
   }
 
   const Options& options_;
   CheckpointFiles files_;
   std::string config_text_;
   Json config_;
-  WeightsReport stored_;  ///< filled by the member that follows
-  Weights weights_;
-  Json generation_;
+  WeightsReport met_;                      ///< filled by the member that follows
+  Weights stored_;                         ///< what the files hold
+  NamedTensors used_;                      ///< what the model has, by the names of transformers' class
+  std::string base_;                       ///< of a half by itself, "bert."
+  std::vector<TransformerConfig> halves_;  ///< the decoder last
+  std::size_t unpacked_ = 0;               ///< bytes
   Report report_;
 };
 

@@ -13,9 +13,9 @@ namespace {
 int run(bertgen::cli::Options options) {
   using namespace bertgen::cli;
   static const std::map<std::string, int (*)(const Options&)> commands = {
-      {"fuse", run_generate},   {"generate", run_generate}, {"score", run_score},
-      {"encode", run_encode},   {"tokenize", run_tokenize}, {"detokenize", run_detokenize},
-      {"inspect", run_inspect}, {"bench", run_bench},       {"convert", run_convert},
+      {"fuse", run_generate},     {"generate", run_generate},     {"score", run_score},     {"encode", run_encode},
+      {"tokenize", run_tokenize}, {"detokenize", run_detokenize}, {"inspect", run_inspect}, {"bench", run_bench},
+      {"convert", run_convert},   {"warm-start", run_warm_start},
   };
   if (!options.model.empty()) options.model = bertgen::resolve_checkpoint(options.model, hub_cache()).string();
   return commands.at(options.command)(options);

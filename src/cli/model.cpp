@@ -87,6 +87,13 @@ void report_warnings(const std::vector<std::string>& warnings, const Options& op
   for (const std::string& warning : warnings) report("warning: " + warning);
 }
 
+std::optional<DType> stored_dtype(const Options& options) {
+  if (options.dtype == "f32") return DType::f32;
+  if (options.dtype == "bf16") return DType::bf16;
+  if (options.dtype == "f16") return DType::f16;
+  return std::nullopt;
+}
+
 std::filesystem::path hub_cache() {
   const auto variable = [](const char* name) {
     const char* value = std::getenv(name);

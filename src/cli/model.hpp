@@ -48,6 +48,9 @@ void require_tokens(const TokenIds& ids, const char* name);
 /// Prints what a loader noticed, unless --quiet.
 void report_warnings(const std::vector<std::string>& warnings, const Options& options);
 
+/// The type to store that --dtype names; none for auto.
+std::optional<DType> stored_dtype(const Options& options);
+
 /// The folder of the hub's cache: HF_HUB_CACHE, or "hub" in HF_HOME, or in huggingface of the user's cache directory.
 std::filesystem::path hub_cache();
 
@@ -63,5 +66,6 @@ int run_detokenize(const Options& options);
 int run_inspect(const Options& options);
 int run_bench(const Options& options);
 int run_convert(const Options& options);
+int run_warm_start(const Options& options);
 
 }  // namespace bertgen::cli

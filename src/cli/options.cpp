@@ -60,6 +60,7 @@ class Parser {
     inspect->add_option("DIR", options_.model, "Checkpoint directory")->required()->check(path_given);
     add_bench();
     add_convert();
+    add_warm_start();
   }
 
   std::optional<Options> parse(int argc, char** argv, int& status) {
@@ -153,16 +154,49 @@ class Parser {
     command->add_flag("--json", options_.bench.json, "Print one JSON object");
   }
 
-  void add_convert() {
-    CLI::App* command = app_.add_subcommand("convert", "Rewrites a checkpoint as one directory of safetensors");
+  /// A command that writes a checkpoint.
+  CLI::App* add_writing(const char* name, const char* what) {
+    CLI::App* command = app_.add_subcommand(name, what);
     command->set_version_flag("--version", version);
     command->add_flag("--quiet", options_.quiet, "No warnings, no progress bar");
-    command->add_option("SRC", options_.model, "Checkpoint directory to read")->required()->check(path_given);
-    command->add_option("DST", options_.destination, "Directory to write")->required()->check(path_given);
     command->add_option("--dtype", options_.dtype, "Type to store: f32, bf16, f16; auto keeps every tensor's")
         ->check(CLI::IsMember({"auto", "f32", "bf16", "f16", "int8"}))
         ->capture_default_str();
     command->add_flag("--force", options_.force, "Remove what is in DST");
+    return command;
+  }
+
+  void add_destination(CLI::App* command) {
+    command->add_option("DST", options_.destination, "Directory to write")->required()->check(path_given);
+  }
+
+  void add_convert() {
+    CLI::App* command = add_writing("convert", "Rewrites a checkpoint as one directory of safetensors");
+    command->add_option("SRC", options_.model, "Checkpoint directory to read")->required()->check(path_given);
+    add_destination(command);
+  }
+
+  void add_warm_start() {
+    CLI::App* command = add_writing("warm-start", "Joins two pretrained checkpoints to an encoder-decoder to train");
+    WarmStartOptions& start = options_.warm_start;
+    const auto checkpoint = [command](const char* name, std::string& value, const char* what) {
+      command->add_option(name, value, what)->required()->check(path_given);
+    };
+    checkpoint("--encoder", start.encoder, "Checkpoint of the encoder");
+    checkpoint("--decoder", start.decoder, "Checkpoint of the decoder; may be the same");
+    command->add_option("--model-type", start.model_type, "Family to read both as: bert-generation drops token types")
+        ->check(CLI::IsMember({"bert-generation", "bert", "roberta"}));
+    command->add_option("--seed", start.seed, "Seed of the weights that are drawn")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    const auto id = [command](const char* name, std::optional<TokenId>& value) {
+      command->add_option(name, value, "By default what the decoder's files say")->check(CLI::NonNegativeNumber);
+    };
+    id("--decoder-start-token-id", start.decoder_start_token_id);
+    id("--bos-token-id", start.bos_token_id);
+    id("--eos-token-id", start.eos_token_id);
+    id("--pad-token-id", start.pad_token_id);
+    add_destination(command);
   }
 
   /// What CLI11's own checks do not cover.
@@ -174,7 +208,8 @@ class Parser {
     if (options_.jsonl && !options_.texts.empty()) {
       throw CLI::ValidationError("--jsonl reads requests from --input, not from TEXT", CLI::ExitCodes::ValidationError);
     }
-    const bool stored_only = options_.command == "convert" && options_.dtype == "bf16";
+    const bool stored_only =
+        (options_.command == "convert" || options_.command == "warm-start") && options_.dtype == "bf16";
     if ((options_.dtype == "bf16" || options_.dtype == "int8") && !stored_only) {
       throw CLI::ValidationError("--dtype " + options_.dtype + " is not supported yet",
                                  CLI::ExitCodes::ValidationError);

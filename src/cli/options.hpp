@@ -1,9 +1,12 @@
 // The command line as data.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "bertgen/core/token.hpp"
 
 namespace bertgen::cli {
 
@@ -21,12 +24,24 @@ struct BenchOptions {
   bool json = false;
 };
 
+/// What `bertgen warm-start` joins.
+struct WarmStartOptions {
+  std::string encoder;  ///< directories, or names in the hub's cache
+  std::string decoder;
+  std::optional<std::string> model_type;  ///< the family to read both as
+  std::uint64_t seed = 0;
+  std::optional<TokenId> decoder_start_token_id;
+  std::optional<TokenId> bos_token_id;
+  std::optional<TokenId> eos_token_id;
+  std::optional<TokenId> pad_token_id;
+};
+
 /// Everything that was given, with the defaults of what was not.
 struct Options {
   std::string command;
   std::string model;        ///< a checkpoint directory, or a name in the hub's cache; empty: the shipped one
-  std::string destination;  ///< of convert
-  bool force = false;       ///< convert replaces what is there
+  std::string destination;  ///< of convert and warm-start
+  bool force = false;       ///< they replace what is there
   std::vector<std::string> texts;
   std::string input = "-";
   std::string output = "-";
@@ -41,6 +56,7 @@ struct Options {
   std::string pooling = "none";
   std::string generation = "{}";  ///< the generation options given, a JSON object
   BenchOptions bench;
+  WarmStartOptions warm_start;
 };
 
 /// Reads the command line. Where there is nothing to run (--help, --version, wrong usage) it has printed what there is

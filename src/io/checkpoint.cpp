@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 
 #include "bertgen/core/error.hpp"
@@ -17,22 +18,24 @@ namespace {
 constexpr std::array weight_files = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                                      "pytorch_model.bin.index.json"};
 
-bool ends_with(std::string_view name, std::string_view end) {
-  return name.size() >= end.size() && name.substr(name.size() - end.size()) == end;
-}
+/// Files that a tokenizer of any kind may have.
+constexpr std::array names_of_tokenizer_files = {"spiece.model",      "vocab.txt",
+                                                 "vocab.json",        "merges.txt",
+                                                 "tokenizer.json",    "tokenizer_config.json",
+                                                 "added_tokens.json", "special_tokens_map.json"};
 
 /// The name that transformers gives today: TensorFlow's gamma and beta of a layer norm are weight and bias.
 std::string current_name(std::string name) {
   for (const auto& [old, now] :
        {std::pair{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}}) {
-    if (ends_with(name, old)) name.replace(name.size() - std::string_view(old).size(), std::string::npos, now);
+    if (name.ends_with(old)) name.replace(name.size() - std::string_view(old).size(), std::string::npos, now);
   }
   return name;
 }
 
 /// Buffers of old files that are computed, not learned.
 bool is_buffer(std::string_view name) {
-  return ends_with(name, "embeddings.position_ids") || ends_with(name, "embeddings.token_type_ids");
+  return name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids");
 }
 
 /// The tensors as files have them, before names are made current.
@@ -43,7 +46,7 @@ struct Stored {
 };
 
 void read_file(const std::filesystem::path& path, Stored& stored) {
-  if (ends_with(path.string(), ".safetensors")) {
+  if (path.string().ends_with(".safetensors")) {
     stored.metadata.merge(read_safetensors(path, stored.weights));
     stored.formats.insert("safetensors");
   } else {
@@ -70,13 +73,13 @@ WeightMap read_index(const std::filesystem::path& path) {
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw fail("expected an object with a weight_map, got " + excerpt(index));
   }
-  const std::string end = ends_with(path.string(), ".safetensors.index.json") ? ".safetensors" : ".bin";
+  const std::string end = path.string().ends_with(".safetensors.index.json") ? ".safetensors" : ".bin";
   WeightMap map;
   for (const auto& [name, file] : index["weight_map"].items()) {
     if (!file.is_string()) throw fail("weight_map." + name + ": expected the name of a file, got " + excerpt(file));
     const auto& text = file.get_ref<const std::string&>();
     // Only files beside the index: a path could lead anywhere.
-    if (text.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || !ends_with(text, end)) {
+    if (text.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || !text.ends_with(end)) {
       throw fail("weight_map." + name + ": expected the name of a " + end + " file beside the index, got " +
                  excerpt(file));
     }
@@ -154,7 +157,7 @@ CheckpointFiles find_checkpoint(const std::filesystem::path& directory) {
 Weights load_weights(const CheckpointFiles& files, WeightsReport* report) {
   Stored stored{Weights(files.weights.string()), {}, {}};
   std::vector<std::filesystem::path> paths = {files.weights};
-  if (ends_with(files.weights.string(), ".index.json")) {
+  if (files.weights.string().ends_with(".index.json")) {
     paths = read_shards(files.weights, stored);
   } else {
     read_file(files.weights, stored);
@@ -179,6 +182,29 @@ Weights load_weights(const CheckpointFiles& files, WeightsReport* report) {
   }
   if (report != nullptr) *report = std::move(met);
   return weights;
+}
+
+std::map<std::string, std::filesystem::path> tokenizer_files(const std::filesystem::path& directory) {
+  std::map<std::string, std::filesystem::path> files;
+  for (const std::string folder : {"", "encoder/", "decoder/"}) {
+    for (const char* file : names_of_tokenizer_files) {
+      const std::string name = folder + file;
+      std::error_code ignored;
+      if (std::filesystem::exists(directory / name, ignored)) files.emplace(name, directory / name);
+    }
+  }
+  return files;
+}
+
+void require_apart(const std::filesystem::path& source, const std::filesystem::path& destination) {
+  std::error_code ignored;
+  const auto inner = std::filesystem::weakly_canonical(source / "", ignored);
+  const auto outer = std::filesystem::weakly_canonical(destination / "", ignored);
+  const auto ends = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
+  // The last part of a path that ends in a slash is empty.
+  if (ends.first != outer.end() && (std::next(ends.first) != outer.end() || !ends.first->empty())) return;
+  throw CheckpointError(destination.string() + ": expected a directory that does not hold the source, " +
+                        source.string());
 }
 
 std::filesystem::path resolve_checkpoint(const std::string& name, const std::filesystem::path& cache) {

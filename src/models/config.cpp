@@ -1,6 +1,8 @@
 #include "bertgen/models/config.hpp"
 
 #include <cmath>
+#include <initializer_list>
+#include <utility>
 
 #include "bertgen/core/error.hpp"
 #include "json.hpp"
@@ -27,6 +29,12 @@ void read_ids(const Json& object, const JsonFields& fields, TransformerConfig& c
   if (object.contains("eos_token_id")) config.eos_token_id = fields.tokens("eos_token_id").value_or(TokenIds{});
 }
 
+/// What is left of an object without the fields that are read.
+std::string without(Json object, std::initializer_list<const char*> read) {
+  for (const char* key : read) object.erase(key);
+  return object.dump();
+}
+
 /// A family's defaults, or ConfigError that names the place of the model_type.
 TransformerConfig defaults_at(const std::string& where, std::string_view model_type) {
   try {
@@ -49,6 +57,7 @@ TransformerConfig transformer_from(const Json& object, const std::string& where,
   read(fields, "max_position_embeddings", config.max_position_embeddings);
   if (config.family().token_types) read(fields, "type_vocab_size", config.type_vocab_size);
   read(fields, "layer_norm_eps", config.layer_norm_eps);
+  read(fields, "initializer_range", config.initializer_range);
   read(fields, "is_decoder", config.is_decoder);
   read(fields, "add_cross_attention", config.add_cross_attention);
   read(fields, "tie_word_embeddings", config.tie_word_embeddings);
@@ -60,6 +69,11 @@ TransformerConfig transformer_from(const Json& object, const std::string& where,
   if (const auto type = fields.string("position_embedding_type"); type && *type != "absolute") {
     fields.fail("position_embedding_type", "\"absolute\" (relative positions are not supported)");
   }
+  config.other_fields = without(
+      object, {"model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+               "intermediate_size", "hidden_act", "max_position_embeddings", "type_vocab_size", "layer_norm_eps",
+               "initializer_range", "is_decoder", "add_cross_attention", "tie_word_embeddings", "pad_token_id",
+               "bos_token_id", "eos_token_id", "cross_attention_hidden_size"});
   try {
     config.validate();
   } catch (const ConfigError& error) {
@@ -77,8 +91,24 @@ void write(Json& object, const char* key, const TokenIds& ids) {
   if (ids.size() > 1) object[key] = ids;
 }
 
+Json parse(std::string_view text, std::string_view source) {
+  try {
+    return parse_json(text);
+  } catch (const JsonError& error) {
+    throw ConfigError(std::string(source) + ": " + error.what());
+  }
+}
+
+/// An object that begins with the fields that no member holds.
+Json begin_object(const std::string& other_fields) {
+  Json object = parse(other_fields, "other_fields");
+  if (!object.is_object()) throw ConfigError("other_fields: expected an object, got " + excerpt(object));
+  return object;
+}
+
 Json to_object(const TransformerConfig& config) {
-  Json object = {
+  Json object = begin_object(config.other_fields);
+  object.update({
       {"model_type", config.model_type},
       {"vocab_size", config.vocab_size},
       {"hidden_size", config.hidden_size},
@@ -88,27 +118,20 @@ Json to_object(const TransformerConfig& config) {
       {"hidden_act", config.hidden_act},
       {"max_position_embeddings", config.max_position_embeddings},
       {"layer_norm_eps", config.layer_norm_eps},
+      {"initializer_range", config.initializer_range},
       {"is_decoder", config.is_decoder},
       {"add_cross_attention", config.add_cross_attention},
       {"tie_word_embeddings", config.tie_word_embeddings},
       {"pad_token_id", nullptr},
       {"bos_token_id", nullptr},
       {"eos_token_id", nullptr},
-  };
+  });
   write(object, "pad_token_id", config.pad_token_id);
   write(object, "bos_token_id", config.bos_token_id);
   write(object, "eos_token_id", config.eos_token_id);
   write(object, "cross_attention_hidden_size", config.cross_attention_hidden_size);
   if (config.type_vocab_size != 0) object["type_vocab_size"] = config.type_vocab_size;
   return object;
-}
-
-Json parse(std::string_view text, std::string_view source) {
-  try {
-    return parse_json(text);
-  } catch (const JsonError& error) {
-    throw ConfigError(std::string(source) + ": " + error.what());
-  }
 }
 
 }  // namespace
@@ -162,6 +185,9 @@ void TransformerConfig::validate() const {
   if (!(layer_norm_eps >= 0) || !std::isfinite(layer_norm_eps)) {
     throw ConfigError("layer_norm_eps: expected a small positive number, got " + std::to_string(layer_norm_eps));
   }
+  if (!(initializer_range >= 0) || !std::isfinite(initializer_range)) {
+    throw ConfigError("initializer_range: expected a number of at least 0, got " + std::to_string(initializer_range));
+  }
   if (add_cross_attention && !is_decoder) {
     throw ConfigError("add_cross_attention: expected is_decoder with it, got is_decoder false");
   }
@@ -202,6 +228,9 @@ EncoderDecoderConfig EncoderDecoderConfig::from_json(std::string_view text, std:
   config.eos_token_id = fields.tokens("eos_token_id").value_or(TokenIds{});
   read(fields, "tie_encoder_decoder", config.tie_encoder_decoder);
   read(fields, "tokenizer_class", config.tokenizer_class);
+  config.other_fields = without(
+      object, {"model_type", "is_encoder_decoder", "architectures", "encoder", "decoder", "decoder_start_token_id",
+               "pad_token_id", "bos_token_id", "eos_token_id", "tie_encoder_decoder", "tokenizer_class"});
   try {
     config.validate();
   } catch (const ConfigError& error) {
@@ -211,10 +240,14 @@ EncoderDecoderConfig EncoderDecoderConfig::from_json(std::string_view text, std:
 }
 
 std::string EncoderDecoderConfig::to_json() const {
-  Json object = {
-      {"model_type", "encoder-decoder"}, {"is_encoder_decoder", true},    {"architectures", {"EncoderDecoderModel"}},
-      {"encoder", to_object(encoder)},   {"decoder", to_object(decoder)},
-  };
+  Json object = begin_object(other_fields);
+  object.update({
+      {"model_type", "encoder-decoder"},
+      {"is_encoder_decoder", true},
+      {"architectures", {"EncoderDecoderModel"}},
+      {"encoder", to_object(encoder)},
+      {"decoder", to_object(decoder)},
+  });
   write(object, "decoder_start_token_id", decoder_start_token_id);
   write(object, "pad_token_id", pad_token_id);
   write(object, "bos_token_id", bos_token_id);

@@ -9,10 +9,31 @@ namespace bertgen {
 namespace {
 
 constexpr std::array<Family, 3> families = {{
-    {"bert-generation", "bert", false, false, {"lm_head", "", ""}},
-    {"bert", "bert", true, false, {"cls.predictions", "transform.dense", "transform.LayerNorm"}},
-    // RobertaLMHead calls gelu whatever hidden_act says.
-    {"roberta", "roberta", true, true, {"lm_head", "dense", "layer_norm", Activation::gelu}},
+    {.model_type = "bert-generation",
+     .base = "bert",
+     .token_types = false,
+     .positions_from_padding = false,
+     .pooler = false,
+     .lm_head = {"lm_head", "", ""},
+     .encoder_class = "BertGenerationEncoder",
+     .decoder_class = "BertGenerationDecoder"},
+    {.model_type = "bert",
+     .base = "bert",
+     .token_types = true,
+     .positions_from_padding = false,
+     .pooler = true,
+     .lm_head = {"cls.predictions", "transform.dense", "transform.LayerNorm"},
+     .encoder_class = "BertModel",
+     .decoder_class = "BertLMHeadModel"},
+    {.model_type = "roberta",
+     .base = "roberta",
+     .token_types = true,
+     .positions_from_padding = true,
+     .pooler = true,
+     // RobertaLMHead calls gelu whatever hidden_act says.
+     .lm_head = {"lm_head", "dense", "layer_norm", Activation::gelu},
+     .encoder_class = "RobertaModel",
+     .decoder_class = "RobertaForCausalLM"},
 }};
 
 }  // namespace

@@ -5,40 +5,18 @@
 #include "bertgen/models/encoder_decoder.hpp"
 #include "bertgen/runtime/session.hpp"
 #include "initialize.hpp"
+#include "io/shared_halves.hpp"
 
 namespace bertgen {
 namespace {
 
-constexpr std::string_view word_embeddings = "embeddings.word_embeddings.weight";
-
-bool begins_with(std::string_view name, std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; }
-
-/// For every weight under `from` without a namesake under `to`: the same tensor under that name. Cross-attention is the
-/// decoder's alone; buffers (position_ids) are no weights.
-void alias(Weights& weights, std::string_view from, std::string_view to) {
-  std::vector<std::pair<std::string, StoredTensor>> added;
-  for (const auto& [name, tensor] : weights.tensors()) {
-    if (!begins_with(name, from) || name.find(".crossattention.") != std::string::npos) continue;
-    if (!is_floating(tensor.dtype)) continue;
-    std::string other = std::string(to) + name.substr(from.size());
-    if (!weights.contains(other)) added.emplace_back(std::move(other), tensor);
-  }
-  for (auto& [name, tensor] : added) weights.add(std::move(name), std::move(tensor));
-}
-
 /// A file of a shared encoder-decoder has each shared tensor under one half's name only.
-void complete_shared_halves(Weights& weights, const EncoderDecoderConfig& config) {
-  const std::string encoder = "encoder.";
-  const std::string decoder = "decoder." + std::string(config.decoder.family().base) + ".";
-  const bool half_missing = !weights.contains(encoder + std::string(word_embeddings)) ||
-                            !weights.contains(decoder + std::string(word_embeddings));
-  if (!config.tie_encoder_decoder && !half_missing) return;
-  alias(weights, encoder, decoder);
-  alias(weights, decoder, encoder);
+void complete_shared_halves(Weights& weights, bool tied) {
+  for (auto& [name, tensor] : shared_tensors(weights.tensors(), tied)) weights.add(name, tensor);
 }
 
-/// Marks the tensors at `scope` that its class in transformers leaves out: poolers, heads of another kind than
-/// `head` (none: all of them), token types where the family has none.
+/// Marks the tensors at `scope` that nothing reads: a decoder's pooler, heads of another kind than `head` (none: all of
+/// them), token types where the family has none.
 void ignore_extras(const Weights& weights, const std::string& scope, const Family& family, std::string_view head) {
   const std::string base = base_scope(WeightScope(weights, scope), family).path("");
   std::vector<std::string> extras = {base + "pooler.", scope + "cls.seq_relationship."};
@@ -48,8 +26,24 @@ void ignore_extras(const Weights& weights, const std::string& scope, const Famil
   if (!family.token_types) extras.push_back(base + "embeddings.token_type_embeddings.");
   for (const auto& [name, tensor] : weights.tensors()) {
     for (const std::string& extra : extras) {
-      if (begins_with(name, extra)) weights.ignore(name);
+      if (name.starts_with(extra)) weights.ignore(name);
     }
+  }
+}
+
+/// The ids of a pair and the flags of its halves are config.json's.
+void refuse_options_of_a_half(const LoadOptions& options) {
+  const std::pair<const char*, bool> given[] = {
+      {"model_type", options.model_type.has_value()},
+      {"pad_token_id", options.pad_token_id.has_value()},
+      {"bos_token_id", options.bos_token_id.has_value()},
+      {"eos_token_id", options.eos_token_id.has_value()},
+      {"is_decoder", options.is_decoder.has_value()},
+      {"add_cross_attention", options.add_cross_attention.has_value()},
+      {"seed", options.seed.has_value()},
+  };
+  for (const auto& [name, is_given] : given) {
+    if (is_given) throw ArgumentError(std::string(name) + ": expected none for an encoder-decoder, only for a half");
   }
 }
 
@@ -82,7 +76,8 @@ Half load_half(const std::filesystem::path& directory, const LoadOptions& option
 
 template <typename T>
 BasicEncoder<T> BasicEncoder<T>::from_pretrained(const std::filesystem::path& directory, const LoadOptions& options) {
-  const Half half = load_half(directory, options);
+  Half half = load_half(directory, options);
+  if (options.seed) initialize_missing_encoder(half.weights, half.config, *options.seed);
   BasicEncoder encoder(half.weights, half.config, options.build);
   ignore_extras(half.weights, "", half.config.family(), "");
   half.weights.require_all_used();
@@ -92,7 +87,7 @@ BasicEncoder<T> BasicEncoder<T>::from_pretrained(const std::filesystem::path& di
 template <typename T>
 BasicDecoder<T> BasicDecoder<T>::from_pretrained(const std::filesystem::path& directory, const LoadOptions& options) {
   Half half = load_half(directory, options);
-  if (options.seed) initialize_missing(half.weights, "", half.config, *options.seed);
+  if (options.seed) initialize_missing_decoder(half.weights, half.config, *options.seed);
   BasicDecoder decoder(half.weights, half.config, options.build);
   ignore_extras(half.weights, "", half.config.family(), half.config.family().lm_head.head);
   half.weights.require_all_used();
@@ -102,6 +97,7 @@ BasicDecoder<T> BasicDecoder<T>::from_pretrained(const std::filesystem::path& di
 template <typename T>
 BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const std::filesystem::path& directory,
                                                                          const LoadOptions& options) {
+  refuse_options_of_a_half(options);
   const CheckpointFiles files = find_checkpoint(directory);
   const std::string config_text = read_text_file(files.config);
   auto config = EncoderDecoderConfig::from_json(config_text, files.config.string());
@@ -115,7 +111,7 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const s
   }
 
   Weights weights = load_weights(files);
-  complete_shared_halves(weights, config);
+  complete_shared_halves(weights, config.tie_encoder_decoder);
   const WeightScope all(weights);
   BasicEncoder<T> encoder(all / "encoder", config.encoder, options.build);
   BasicDecoder<T> decoder(all / "decoder", config.decoder, options.build);
@@ -135,13 +131,14 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_encoder_decoder_pr
     LoadOptions encoder_options, LoadOptions decoder_options, EncoderDecoderConfig config) {
   encoder_options.is_decoder = encoder_options.add_cross_attention = false;
   decoder_options.is_decoder = decoder_options.add_cross_attention = true;
+  if (!encoder_options.seed) encoder_options.seed = decoder_options.seed;
   auto encoder = BasicEncoder<T>::from_pretrained(encoder_directory, encoder_options);
   auto decoder = BasicDecoder<T>::from_pretrained(decoder_directory, decoder_options);
   Weights weights("the projection between the halves");
   const std::size_t from = encoder.config().hidden_size;
   const std::size_t to = decoder.config().hidden_size;
   if (from != to && decoder_options.seed) {
-    initialize_linear(weights, "enc_to_dec_proj", from, to, *decoder_options.seed);
+    initialize_projection(weights, from, decoder.config(), *decoder_options.seed);
   }
   return join(std::move(encoder), std::move(decoder), std::move(config), weights, decoder_options.build);
 }

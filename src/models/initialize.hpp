@@ -2,20 +2,23 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 #include "bertgen/models/config.hpp"
 
 namespace bertgen {
 
-/// Adds to `weights` what the model of `config` at `scope` has beyond a pretrained encoder and is not there: the
-/// layers' cross-attention and the head's transformation. Matrices are drawn from N(0, 0.02), biases are 0, norms 1, as
-/// transformers initialises them. A weight's values depend on `seed` and its name alone. Returns the names.
-std::vector<std::string> initialize_missing(Weights& weights, const std::string& scope, const TransformerConfig& config,
-                                            std::uint64_t seed);
+// All draw matrices from N(0, initializer_range) and set biases to 0 and norms to 1, as transformers does, where the
+// weight is not there. A weight's values depend on `seed` and its name alone.
 
-/// Adds `name`.weight [out, in] and `name`.bias to `weights` in the same way.
-void initialize_linear(Weights& weights, const std::string& name, std::size_t in, std::size_t out, std::uint64_t seed);
+/// Adds a pooler to an encoder's weights, in a family that has one.
+void initialize_missing_encoder(Weights& weights, const TransformerConfig& config, std::uint64_t seed);
+
+/// Adds to a language model's weights what it has beyond a pretrained encoder: the layers' cross-attention and the
+/// head.
+void initialize_missing_decoder(Weights& weights, const TransformerConfig& config, std::uint64_t seed);
+
+/// Adds enc_to_dec_proj from an encoder's hidden size to a decoder's.
+void initialize_projection(Weights& weights, std::size_t encoder_hidden_size, const TransformerConfig& decoder,
+                           std::uint64_t seed);
 
 }  // namespace bertgen

@@ -34,13 +34,13 @@ void add_rows(const Json& entry, Call& call) {
 
 class GenerateParity : public testing::TestWithParam<std::string> {};
 
-TEST_P(GenerateParity, AnswersWhatTransformersAnswers) {
-  const Fixture fixture(GetParam());
+/// Asks a checkpoint, in one of its layouts, for everything that transformers was asked.
+void expect_parity(const Fixture& fixture, const std::string& layout = "") {
   Call call;
   for (const Json& entry : fixture.expected().at("generate")) add_rows(entry, call);
-  const auto answers = ask("generate", fixture.directory(), call.requests);
+  const auto answers = ask("generate", fixture.directory() / layout, call.requests);
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    SCOPED_TRACE(call.requests[i].dump());
+    SCOPED_TRACE(layout + call.requests[i].dump());
     ASSERT_TRUE(answers[i].contains("sequences")) << answers[i];
     EXPECT_EQ(answers[i].at("id"), call.requests[i].at("id"));
     EXPECT_EQ(answers[i].size(), 2u);
@@ -52,6 +52,19 @@ TEST_P(GenerateParity, AnswersWhatTransformersAnswers) {
       EXPECT_FALSE(sequence.contains("text")) << "there is no tokenizer";
     }
   }
+}
+
+TEST_P(GenerateParity, AnswersWhatTransformersAnswers) { expect_parity(Fixture(GetParam())); }
+
+TEST_P(GenerateParity, EveryLayoutOfItsFilesAnswersAlike) {
+  const Fixture fixture(GetParam());
+  std::size_t layouts = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(fixture.directory())) {
+    if (!entry.is_directory()) continue;
+    expect_parity(fixture, entry.path().filename().string());
+    ++layouts;
+  }
+  EXPECT_EQ(layouts, GetParam().rfind("pair-", 0) == 0 ? 6u : 0u);
 }
 
 TEST_P(GenerateParity, RefusesWhatTransformersRefuses) {

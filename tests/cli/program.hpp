@@ -227,12 +227,6 @@ inline std::string copy_of(const std::string& name, const TemporaryDirectory& di
   return directory.path();
 }
 
-/// The content of a file.
-inline std::string content_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 /// Changes the output bias of one token in a copy of an encoder-decoder's checkpoint in float.
 inline void set_bias(const TemporaryDirectory& directory, std::size_t token, float value) {
   std::string file = content_of(directory.path() / "model.safetensors");

@@ -1,11 +1,15 @@
 // Options, exit statuses and broken checkpoints: what is the same for all commands.
+#include <set>
+
 #include "cli/program.hpp"
 
 namespace bertgen::test {
 namespace {
 
-const std::vector<std::string> commands = {"fuse",       "generate", "score", "encode", "tokenize",
-                                           "detokenize", "inspect",  "bench", "convert"};
+const std::vector<std::string> commands = {"fuse",       "generate", "score", "encode",  "tokenize",
+                                           "detokenize", "inspect",  "bench", "convert", "warm-start"};
+/// Those that answer no requests.
+const std::set<std::string> without_requests = {"inspect", "bench", "convert", "warm-start"};
 
 TEST(Usage, HelpsEveryCommand) {
   const Result all = run({"--help"});
@@ -31,7 +35,7 @@ TEST(Usage, TakesTheSharedOptionsInEveryCommandWithRequests) {
   const TemporaryDirectory directory;
   const std::string input = directory.write("in", "");
   for (const std::string& command : commands) {
-    if (command == "inspect" || command == "bench" || command == "convert") continue;
+    if (without_requests.count(command) != 0) continue;
     for (const char* dtype : {"auto", "f32", "f16"}) {
       const Result result = run({command, "--model", shipped(), "--input", input, "--output", "-", "--jsonl",
                                  "--batch-size", "4", "--threads", "2", "--dtype", dtype, "--quiet"});
@@ -72,6 +76,17 @@ TEST(Usage, RefusesWhatItDoesNotKnow) {
       {"convert", model, "x", "y"},
       {"convert", model, "x", "--dtype", "int8"},
       {"convert", model, "x", "--dtype", "f64"},
+      {"warm-start"},
+      {"warm-start", "--encoder", model, "--decoder", model},
+      {"warm-start", "--encoder", model, "x"},
+      {"warm-start", "--decoder", model, "x"},
+      {"warm-start", "--encoder", "", "--decoder", model, "x"},
+      {"warm-start", "--encoder", model, "--decoder", model, ""},
+      {"warm-start", "--encoder", model, "--decoder", model, "x", "--seed", "-1"},
+      {"warm-start", "--encoder", model, "--decoder", model, "x", "--bos-token-id", "-1"},
+      {"warm-start", "--encoder", model, "--decoder", model, "x", "--bos-token-id", "4294967296"},
+      {"warm-start", "--encoder", model, "--decoder", model, "x", "--model-type", "gpt2"},
+      {"warm-start", "--encoder", model, "--decoder", model, "x", "--dtype", "int8"},
       {"bench"},
       {"bench", "--model", model, "text"},
       {"bench", "--model", model, "--new-tokens", "0"},

@@ -18,22 +18,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+using test::content_of;
+using test::contents_of;
 
 const fs::path files = test::data_directory() / "files";
 const fs::path models = test::data_directory() / "models";
-
-std::string content_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::map<std::string, std::string> contents_of(const fs::path& directory) {
-  std::map<std::string, std::string> contents;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    contents[entry.path().filename().string()] = content_of(entry.path());
-  }
-  return contents;
-}
 
 class ConvertCheckpointTest : public testing::Test {
  protected:
@@ -129,7 +118,15 @@ TEST_F(ConvertCheckpointTest, OtherFilesAreCopiedAsTheyAre) {
     directory_.write(std::string("source/") + name, std::string("\0\xff", 2) + name);
   }
   directory_.write("source/added_tokens.json", "");
+  for (const char* half : {"encoder", "decoder"}) {
+    fs::create_directory(source / half);
+    directory_.write(std::string("source/") + half + "/vocab.txt", half);
+    directory_.write(std::string("source/") + half + "/README.md", half);
+  }
   convert_checkpoint(source, to_);
+  for (const char* half : {"encoder", "decoder"}) {
+    EXPECT_EQ(contents_of(to_ / half), (std::map<std::string, std::string>{{"vocab.txt", half}}));
+  }
   auto contents = contents_of(to_);
   for (const char* name :
        {"spiece.model", "tokenizer_config.json", "vocab.txt", "merges.txt", "generation_config.json"}) {

@@ -76,6 +76,34 @@ TEST(TransformerConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.cross_attention_hidden_size, 24u);
 }
 
+TEST(TransformerConfigTest, OtherFieldsAreWrittenAgain) {
+  const Json other = {{"hidden_dropout_prob", 0.3}, {"directionality", "bidi"}, {"id2label", {{"0", "é"}}}};
+  Json object = other;
+  object.update({{"vocab_size", 100}, {"initializer_range", 0.5}, {"type_vocab_size", 2}});
+  const TransformerConfig config = parse(object);
+  EXPECT_EQ(config.initializer_range, 0.5);
+  EXPECT_EQ(Json::parse(config.other_fields), other);
+  const Json written = Json::parse(config.to_json());
+  for (const auto& [key, value] : other.items()) EXPECT_EQ(written[key], value) << key;
+  EXPECT_EQ(written["vocab_size"], 100);
+  EXPECT_EQ(written["initializer_range"], 0.5);
+  EXPECT_FALSE(written.contains("type_vocab_size")) << "BertGeneration has none";
+  Json both = pair();
+  both["transformers_version"] = "4.1";
+  both["tie_word_embeddings"] = false;
+  const Json again = Json::parse(parse_pair(both).to_json());
+  EXPECT_EQ(again["transformers_version"], "4.1");
+  EXPECT_EQ(again["tie_word_embeddings"], false);
+}
+
+TEST(TransformerConfigTest, OtherFieldsMustBeAnObject) {
+  TransformerConfig config;
+  for (const char* text : {"", "{", "[]", "3"}) {
+    config.other_fields = text;
+    test::expect_error<ConfigError>([&] { config.to_json(); }, {"other_fields: "});
+  }
+}
+
 TEST(TransformerConfigTest, NullIdsAreNone) {
   const TransformerConfig config =
       parse({{"pad_token_id", nullptr}, {"bos_token_id", nullptr}, {"eos_token_id", nullptr}});
@@ -116,6 +144,7 @@ TEST(TransformerConfigTest, EveryFieldRefusesWrongTypes) {
       {"hidden_act", 1},
       {"hidden_act", false},
       {"layer_norm_eps", "1e-12"},
+      {"initializer_range", "0.02"},
       {"is_decoder", 1},
       {"is_decoder", "true"},
       {"add_cross_attention", 0},
@@ -158,6 +187,11 @@ TEST(TransformerConfigTest, HeadsMustDivideTheHiddenSize) {
 
 TEST(TransformerConfigTest, EpsilonMustNotBeNegative) {
   test::expect_error<ConfigError>([] { parse({{"layer_norm_eps", -1e-5}}); }, {"layer_norm_eps: expected", "-0.0000"});
+  test::expect_error<ConfigError>(
+      [] {
+        parse({{"initializer_range", -0.5}});
+      },
+      {"initializer_range: expected a number of at least 0, got -0.5"});
 }
 
 TEST(TransformerConfigTest, UnknownActivationListsTheKnownOnes) {

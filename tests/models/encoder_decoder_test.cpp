@@ -77,22 +77,35 @@ TEST(EncoderDecoderLayoutTest, EveryLayoutOfEveryPairOfFamiliesIsTheSameModel) {
   EXPECT_EQ(seen, 9u * 6u);
 }
 
-TEST(EncoderDecoderTensorsTest, AreThoseOfTheFileWithoutPoolers) {
+TEST(EncoderDecoderTensorsTest, AreThoseOfTheFile) {
   for (const std::string& name : test::fixture_names("encoder-decoder")) {
     if (name.substr(0, 5) != "pair-") continue;
     SCOPED_TRACE(name);
     Weights file;
     read_safetensors(Fixture(name).directory() / "model.safetensors", file);
     std::vector<std::string> expected;
-    for (const auto& [tensor, stored] : file.tensors()) {
-      if (tensor.find("pooler") == std::string::npos) expected.push_back(tensor);
-    }
+    for (const auto& [tensor, stored] : file.tensors()) expected.push_back(tensor);
     std::vector<std::string> names;
     for (const auto& [tensor, stored] : EncoderDecoderModel::from_pretrained(Fixture(name).directory()).tensors()) {
       names.push_back(tensor);
     }
     EXPECT_EQ(names, expected);
   }
+}
+
+TEST(EncoderDecoderOptionsTest, OptionsOfAHalfAreRefused) {
+  const auto expect_refused = [](const LoadOptions& options, const char* name) {
+    test::expect_error<ArgumentError>(
+        [&] { EncoderDecoderModel::from_pretrained(Fixture("plain").directory(), options); },
+        {std::string(name) + ": expected none for an encoder-decoder, only for a half"});
+  };
+  expect_refused({.model_type = "bert"}, "model_type");
+  expect_refused({.pad_token_id = 0}, "pad_token_id");
+  expect_refused({.bos_token_id = 2}, "bos_token_id");
+  expect_refused({.eos_token_id = 1}, "eos_token_id");
+  expect_refused({.is_decoder = true}, "is_decoder");
+  expect_refused({.add_cross_attention = true}, "add_cross_attention");
+  expect_refused({.seed = 1}, "seed");
 }
 
 class WarmStartTest : public testing::Test {
@@ -152,9 +165,43 @@ TEST_F(WarmStartTest, NothingIsDrawnWithoutASeed) {
                                       {"crossattention.self.query.weight", "found none"});
 }
 
-TEST_F(WarmStartTest, HeadThatABareEncoderLacksIsDrawn) {
-  const EncoderDecoderModel model = start("roberta-encoder", "roberta-encoder");
+TEST_F(WarmStartTest, HeadAndPoolerThatACheckpointLacksAreDrawn) {
+  const EncoderDecoderModel model = start("warm-start", "roberta-encoder");
   EXPECT_EQ(values(model, "decoder.lm_head.layer_norm.weight")[0], 1);
+  EXPECT_EQ(values(model, "decoder.lm_head.bias")[0], 0);
+  EXPECT_NE(values(model, "encoder.pooler.dense.weight")[0], 0);
+}
+
+TEST_F(WarmStartTest, MatrixOfAnUntiedHeadIsDrawn) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path source = Fixture("encoder-only").directory();
+  std::filesystem::copy(source / "model.safetensors", directory.path());
+  auto config = nlohmann::json::parse(test::content_of(source / "config.json"));
+  config["tie_word_embeddings"] = false;
+  config["initializer_range"] = 0.5;
+  directory.write("config.json", config.dump());
+  const auto model = EncoderDecoderModel::from_encoder_decoder_pretrained(source, directory.path(), {}, {.seed = 2});
+  const Tensor<double> matrix = values(model, "decoder.lm_head.decoder.weight");
+  double square = 0;
+  for (std::size_t i = 0; i < matrix.size(); ++i) square += matrix[i] * matrix[i];
+  const auto count = static_cast<double>(matrix.size());
+  EXPECT_NEAR(std::sqrt(square / count), 0.5, 4 * 0.5 / std::sqrt(2 * count));  // four standard errors
+}
+
+/// The first example of Hugging Face's page on BertGeneration.
+TEST_F(WarmStartTest, HalvesThatWereLoadedWithOptionsJoin) {
+  const auto directory = Fixture("warm-start").directory();
+  auto encoder = BertGenerationEncoder::from_pretrained(directory, {.bos_token_id = 11, .eos_token_id = 12});
+  auto decoder = BertGenerationDecoder::from_pretrained(
+      directory, {.bos_token_id = 11, .eos_token_id = 12, .is_decoder = true, .add_cross_attention = true, .seed = 1});
+  const EncoderDecoderModel model(std::move(encoder), std::move(decoder));
+  EXPECT_EQ(model.config().encoder.bos_token_id, 11);
+  EXPECT_EQ(model.config().decoder.eos_token_id, TokenIds{12});
+  EXPECT_EQ(model.config().encoder.model_type, "bert-generation");
+  Workspace workspace;
+  const auto output =
+      model.forward({.input_ids = {{3, 4, 5}}, .decoder_input_ids = {{11, 6, 7}}, .labels = {{6, 7, 12}}}, workspace);
+  EXPECT_NEAR(*output.loss, std::log(50.0), 3) << "of 50 pieces";
 }
 
 /// Two layers each way and the head over sums of up to 21 terms; see layer_test.cpp.

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -43,6 +45,21 @@ class TemporaryDirectory {
  private:
   std::filesystem::path path_;
 };
+
+/// The content of a file.
+inline std::string content_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// The content of each file in a directory, by its name.
+inline std::map<std::string, std::string> contents_of(const std::filesystem::path& directory) {
+  std::map<std::string, std::string> contents;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.is_regular_file()) contents[entry.path().filename().string()] = content_of(entry.path());
+  }
+  return contents;
+}
 
 /// The eight bytes that a weight file begins with.
 inline std::string little_endian(std::uint64_t value) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,22 @@ struct WeightsReport {
 /// hold no weights (`position_ids`) are ignored. Fills `report` if there is one. Throws CheckpointError; for an
 /// index that is no object of file names beside it, or names a file that is missing or lacks a tensor, too.
 Weights load_weights(const CheckpointFiles& files, WeightsReport* report = nullptr);
+
+/// The files of a tokenizer of any kind in `directory`, and in its folders `encoder` and `decoder` where there are two
+/// tokenizers, by their names within it ("vocab.txt", "encoder/vocab.txt").
+std::map<std::string, std::filesystem::path> tokenizer_files(const std::filesystem::path& directory);
+
+/// How a checkpoint directory is written.
+struct SaveOptions {
+  std::optional<DType> dtype = std::nullopt;  ///< f32, bf16 or f16; none: every tensor keeps its type
+  bool replace = false;                       ///< remove what is in the directory; without, it must be empty or absent
+  /// Files to put there too, by their names within it, each with the file that it is a copy of.
+  std::map<std::string, std::filesystem::path> files = {};
+};
+
+/// Throws CheckpointError if `destination` is the directory `source` or holds it, so that replacing the one would
+/// remove the other.
+void require_apart(const std::filesystem::path& source, const std::filesystem::path& destination);
 
 /// The directory that `name` means: itself if there is such a directory; else, for a name like "org/model", the
 /// snapshot of its main branch in a cache of Hugging Face's hub (`cache` is its folder, which holds

@@ -2,16 +2,10 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 
-#include "bertgen/core/dtype.hpp"
+#include "bertgen/io/checkpoint.hpp"
 
 namespace bertgen {
-
-struct ConvertOptions {
-  std::optional<DType> dtype = std::nullopt;  ///< f32, bf16 or f16; none: every tensor keeps its type
-  bool replace = false;                       ///< remove what is in the destination
-};
 
 /// Writes the checkpoint of `source` to `destination`: config.json, which says the new type; generation_config.json and
 /// the files of a tokenizer as they are; model.safetensors with every tensor under the name that transformers 5 gives
@@ -20,6 +14,6 @@ struct ConvertOptions {
 /// The directory appears whole or not at all, and the same source gives the same bytes. Throws CheckpointError, also
 /// for a destination that has files in it or holds the source; ConfigError for config.json.
 void convert_checkpoint(const std::filesystem::path& source, const std::filesystem::path& destination,
-                        const ConvertOptions& options = {});
+                        const SaveOptions& options = {});
 
 }  // namespace bertgen

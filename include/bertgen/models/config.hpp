@@ -12,8 +12,8 @@
 namespace bertgen {
 
 /// The architecture of one half, encoder or decoder, of any family. Fields and defaults are those of Hugging Face's
-/// BertGenerationConfig, for other families see defaults(); fields that only matter in training, and those that
-/// versions 4 and 5 dropped, are ignored.
+/// BertGenerationConfig, for other families see defaults(). What else a file says (dropout, labels, fields that
+/// versions 4 and 5 dropped) is kept for the next one to read.
 struct TransformerConfig {
   std::string model_type = "bert-generation";
   std::size_t vocab_size = 50358;
@@ -25,6 +25,7 @@ struct TransformerConfig {
   std::size_t max_position_embeddings = 512;
   std::size_t type_vocab_size = 0;  ///< 0 in a family without token types
   double layer_norm_eps = 1e-12;
+  double initializer_range = 0.02;  ///< standard deviation of weights that are drawn
   std::optional<TokenId> pad_token_id = 0;
   std::optional<TokenId> bos_token_id = 2;
   std::vector<TokenId> eos_token_id = {1};  ///< several are allowed; empty for none
@@ -33,11 +34,13 @@ struct TransformerConfig {
   bool tie_word_embeddings = true;
   /// Only an encoder-decoder's decoder has it; other than the encoder's hidden size it is refused.
   std::optional<std::size_t> cross_attention_hidden_size;
+  /// A JSON object of all other fields, which to_json() writes again.
+  std::string other_fields = "{}";
 
   /// The defaults of a family's configuration class (BertConfig, RobertaConfig). Throws ConfigError for one that is
   /// not supported.
   static TransformerConfig defaults(std::string_view model_type);
-  /// Reads the text of a config.json. Missing fields keep their family's defaults, unknown ones are ignored.
+  /// Reads the text of a config.json. Missing fields keep their family's defaults.
   /// `model_type`, unless empty, replaces the file's. Throws ConfigError naming `source` and the field: a wrong type or
   /// size, a hidden size that the heads do not divide, an unknown hidden_act, a position_embedding_type other than
   /// absolute, cross-attention in what is no decoder.
@@ -71,6 +74,7 @@ struct EncoderDecoderConfig {
   /// All weights that both halves have are the same (transformers 4 wrote such files, 5 cannot read them).
   bool tie_encoder_decoder = false;
   std::string tokenizer_class;
+  std::string other_fields = "{}";  ///< as TransformerConfig's
 
   /// Reads the text of a config.json whose model_type is encoder-decoder. Throws ConfigError as TransformerConfig does,
   /// and for a missing half or one of a family that is not supported.

@@ -35,6 +35,8 @@ class BasicDecoder {
   std::size_t bytes() const { return stack_.bytes() + lm_head_.bytes(); }
   /// As BasicEncoder::tensors(); a tied head's matrix is there once, as the word embeddings.
   const NamedTensors& tensors() const { return tensors_; }
+  /// As BasicEncoder::save_pretrained().
+  void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   /// An empty cache for `rows` sequences, expected to become at most `most_rows` of up to `max_length` tokens.
   EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0) const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/io/checkpoint.hpp"
 #include "bertgen/models/batch.hpp"
 #include "bertgen/models/config.hpp"
 #include "bertgen/nn/embeddings.hpp"
@@ -14,8 +15,8 @@
 
 namespace bertgen {
 
-/// How a checkpoint is loaded.
-/// What is set replaces what the directory's config.json says, as keywords of Hugging Face's from_pretrained do.
+/// How a checkpoint is loaded. What is set replaces what the directory's config.json says, as keywords of Hugging
+/// Face's from_pretrained do.
 struct LoadOptions {
   BuildOptions build = {};
   /// The family to read the checkpoint as: "bert-generation" takes a BERT's weights, without its token types.
@@ -25,8 +26,9 @@ struct LoadOptions {
   std::optional<TokenId> eos_token_id = {};
   std::optional<bool> is_decoder = {};
   std::optional<bool> add_cross_attention = {};
-  /// Draws the weights of cross-attention and of a head's transformation that the checkpoint lacks, N(0, 0.02), from
-  /// this seed, so that they can be trained. Without it, weights that are missing are an error.
+  /// Draws what a pretrained encoder's checkpoint lacks from this seed, so that it can be trained: a decoder's
+  /// cross-attention and head, an encoder's pooler, as transformers initialises them (matrices N(0, initializer_range),
+  /// biases 0, norms 1). Without it, weights that are missing are an error.
   std::optional<std::uint64_t> seed = {};
 };
 
@@ -70,14 +72,24 @@ class BasicEncoder {
   /// Reads the encoder's weights at `scope`, a model's with a head or without. Throws CheckpointError and ConfigError.
   BasicEncoder(const WeightScope& scope, const TransformerConfig& config, const BuildOptions& build = {})
       : config_(config), stack_(base_scope(scope, config.family()), config, build) {
-    tensors_ = scope.weights().read_under(base_scope(scope, config.family()).path(""));
+    const WeightScope base = base_scope(scope, config.family());
+    const WeightScope pooler = base / "pooler" / "dense";
+    if (config.family().pooler && pooler.contains("weight")) {  // only kept, for save_pretrained
+      pooler.get("weight", {config.hidden_size, config.hidden_size});
+      pooler.get("bias", {config.hidden_size});
+    }
+    tensors_ = scope.weights().read_under(base.path(""));
   }
 
   const TransformerConfig& config() const { return config_; }
   /// Bytes of packed weights.
   std::size_t bytes() const { return stack_.bytes(); }
-  /// The weights as they are stored, by the names of Hugging Face's class.
+  /// The weights as they are stored, by the names of Hugging Face's class; its pooler too, if the checkpoint has it.
   const NamedTensors& tensors() const { return tensors_; }
+  /// Writes config.json and model.safetensors, which from_pretrained and Hugging Face's class read. The directory
+  /// appears whole or not at all; the same model gives the same bytes. Throws CheckpointError, also for a directory
+  /// that has files in it.
+  void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   /// The last layer's output. Result: [rows, hidden_size], for sequences of equal length that is
   /// [batch, length, hidden_size]. Throws ArgumentError for an id outside the vocabulary or a sequence longer than

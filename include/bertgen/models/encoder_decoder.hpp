@@ -43,12 +43,12 @@ template <typename T>
 class BasicEncoderDecoderModel {
  public:
   /// Loads a directory that transformers saved: config.json, model.safetensors and, if there, generation_config.json.
-  /// Throws ConfigError and CheckpointError.
+  /// Throws ConfigError and CheckpointError; ArgumentError for options that only a half has.
   static BasicEncoderDecoderModel from_pretrained(const std::filesystem::path& directory,
                                                   const LoadOptions& options = {});
   /// Warm start: two directories of the BERT line, encoders or models with a head, become the halves, as in Hugging
-  /// Face's method. `config` has the ids of the whole; the halves' flags are set as the pair needs them. What both lack
-  /// (cross-attention, enc_to_dec_proj) is drawn from the seed of `decoder_options`, which is needed then. Throws
+  /// Face's method. `config` has the ids of the whole; the halves' flags are set as the pair needs them. What they lack
+  /// (see LoadOptions::seed; enc_to_dec_proj) is drawn from the seed of `decoder_options`, which is needed then. Throws
   /// ConfigError and CheckpointError.
   static BasicEncoderDecoderModel from_encoder_decoder_pretrained(const std::filesystem::path& encoder,
                                                                   const std::filesystem::path& decoder,
@@ -94,6 +94,9 @@ class BasicEncoderDecoderModel {
     for (const auto& [name, tensor] : decoder_.tensors()) all.emplace("decoder." + name, tensor);
     return all;
   }
+  /// As BasicEncoder::save_pretrained(), with generation_config.json.
+  void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
+
   /// Encodes the sources and makes the decoder's cache attend to them, one row a source.
   void attend_to(const PackedBatch& sources, TensorView<const T> states, EncoderDecoderCache<T>& cache,
                  Workspace& workspace) const {
