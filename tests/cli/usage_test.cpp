@@ -1,4 +1,4 @@
-// Options, exit statuses and broken checkpoints: what is the same for all commands.
+// Options and exit statuses: what is the same for all commands.
 #include <set>
 
 #include "cli/program.hpp"
@@ -132,78 +132,6 @@ TEST(Usage, RefusesAnInstructionSetItDoesNotKnow) {
   expect_could_not_run(run({"generate", "--model", fixture("plain"), "--jsonl"}, "", unknown), {"pentium", "expected"});
   const Surroundings empty = {.environment = {{"BERTGEN_FORCE_ISA", ""}}};
   EXPECT_EQ(run({"generate", "--model", fixture("plain"), "--jsonl"}, "", empty).status, all_answered);
-}
-
-/// Runs each command that loads a model on `model`; the message must have all of `words`.
-void expect_no_model(const std::string& model, std::initializer_list<std::string_view> words) {
-  for (const Arguments& command : {Arguments{"generate", "--jsonl", "--model"}, Arguments{"fuse", "--model"},
-                                   Arguments{"score", "--jsonl", "--model"}, Arguments{"encode", "--jsonl", "--model"},
-                                   Arguments{"bench", "--model"}, Arguments{"inspect"}}) {
-    SCOPED_TRACE(command.front());
-    Arguments arguments = command;
-    arguments.push_back(model);
-    expect_could_not_run(run(arguments, "{\"input_ids\":[4]}\n"), words);
-  }
-}
-
-TEST(BrokenModel, IsNamedWhereItIsMissing) {
-  const TemporaryDirectory directory;
-  const std::string missing = directory.path() / "missing";
-  expect_no_model(missing, {missing, "expected a checkpoint directory", "found nothing"});
-  const std::string file = directory.write("file", "");
-  expect_no_model(file, {file, "expected a checkpoint directory", "found a file"});
-  expect_no_model(directory.path(), {directory.path().string(), "expected config.json", "found none"});
-}
-
-TEST(BrokenModel, IsNamedWhereItsWeightsAreEmptyOrCutOff) {
-  const std::string whole = content_of(fixture("plain") + "/model.safetensors");
-  for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{1000}, whole.size() - 1}) {
-    const TemporaryDirectory directory;
-    const std::string model = copy_of("plain", directory);
-    const std::string path = directory.write("model.safetensors", whole.substr(0, size));
-    SCOPED_TRACE(size);
-    expect_no_model(model, {path, "expected", "got"});
-  }
-}
-
-TEST(BrokenModel, IsNamedWhereItsConfigurationIsNoJsonOrLacksAHalf) {
-  const Json good = Json::parse(content_of(fixture("plain") + "/config.json"));
-  Json headless = good;
-  headless.erase("encoder");
-  Json tailless = good;
-  tailless.erase("decoder");
-  Json wrong_type = good;
-  wrong_type["encoder"]["hidden_size"] = "large";
-  for (const std::string& config : {std::string(), std::string("{"), std::string("[]"), std::string("\xff"),
-                                    std::string(100'000, '['), headless.dump(), tailless.dump(), wrong_type.dump()}) {
-    const TemporaryDirectory directory;
-    const std::string model = copy_of("plain", directory);
-    const std::string path = directory.write("config.json", config);
-    SCOPED_TRACE(config.substr(0, 60));
-    expect_no_model(model, {path});
-  }
-}
-
-TEST(BrokenModel, IsNamedWhereItsGenerationConfigIsWrong) {
-  for (const char* config : {"", "{", "[]", R"({"num_beams":"four"})", R"({"num_beams":2,"num_return_sequences":3})"}) {
-    const TemporaryDirectory directory;
-    const std::string model = copy_of("plain", directory);
-    directory.write("generation_config.json", config);
-    SCOPED_TRACE(config);
-    expect_could_not_run(run({"generate", "--jsonl", "--model", model}), {"expected"});
-  }
-}
-
-TEST(BrokenModel, WarnsOfOptionsItDoesNotKnow) {
-  const TemporaryDirectory directory;
-  const std::string model = copy_of("plain", directory);
-  Json config = Json::parse(content_of(directory.path() / "generation_config.json"));
-  config["option_of_tomorrow"] = 1;
-  directory.write("generation_config.json", config.dump());
-  const Result loud = run({"generate", "--jsonl", "--model", model});
-  EXPECT_EQ(loud.status, all_answered);
-  EXPECT_NE(loud.err.find("option_of_tomorrow"), std::string::npos) << loud.err;
-  EXPECT_EQ(run({"generate", "--jsonl", "--quiet", "--model", model}).err, "");
 }
 
 }  // namespace
