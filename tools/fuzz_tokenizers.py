@@ -2,10 +2,12 @@
 """Compares the program's tokenizers with transformers' on many texts: ids, offsets, and the text decoded from the ids.
 
     tools/fuzz_tokenizers.py --program build/bertgen --data DIR [--count 100000] [--seed 1]
+    tools/fuzz_tokenizers.py --program build/bertgen --data DIR --lines
 
 DIR holds real vocabularies and texts, in the folders that TOKENIZERS and corpus() name. A quarter of the texts are lines
 of them, the rest are random Unicode, spliced from code points of all kinds, pieces of vocabularies, special tokens and
-those lines. Every tokenizer gets `count` / number of tokenizers of them, most with random options.
+those lines. Every tokenizer gets `count` / number of tokenizers of them, most with random options. With --lines every
+tokenizer gets every line once, without options.
 Needs transformers 5. Prints the figures and the first differences; exits with 1 if there are any.
 """
 
@@ -37,34 +39,75 @@ EXTRA = {str(60000 + i): {**ADDED, "content": content, **flags} for i, (content,
     ("<sp>", {"special": True, "lstrip": True, "rstrip": True})])}
 
 
-def bert(files, **settings):
-    return files, {"tokenizer_class": "BertTokenizer", **settings}
+def with_class(name, files, **settings):
+    return {**files, "tokenizer_config.json": {"tokenizer_class": name, **settings}}
 
 
-UNCASED, CASED = ["bert-uncased-vocab/vocab.txt"], ["bert-cased-vocab/vocab.txt"]
-PAIRS = ["roberta-base-tokenizer/vocab.json", "roberta-base-tokenizer/merges.txt"]
+def sentencepiece(file, **settings):
+    return with_class("BertGenerationTokenizer", {"spiece.model": file}, **settings)
 
-# Name: the files of the vocabulary, and tokenizer_config.json.
+
+BERT, ROBERTA = "BertTokenizer", "RobertaTokenizer"
+UNCASED, CASED = {"vocab.txt": "bert-uncased-vocab/vocab.txt"}, {"vocab.txt": "bert-cased-vocab/vocab.txt"}
+PAIRS = {name: f"roberta-base-tokenizer/{name}" for name in ("vocab.json", "merges.txt")}
+SERIALIZED = {"tokenizer.json": "roberta-base-tokenizer/tokenizer.json"}
+PIECES, PEGASUS = "bbc-encoder-spm/gpt2.model", "bbc-encoder-spm/pegasus.model"
+FIXTURES = "hf-transformers-fixtures/"
+# What transformers 4 wrote beside a vocabulary.
+BERT_SPECIAL = {f"{name.lower()}_token": f"[{name}]" for name in ("UNK", "SEP", "PAD", "CLS", "MASK")}
+ROBERTA_SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>", "cls_token": "<s>",
+                   "pad_token": "<pad>", "mask_token": {**ADDED, "content": "<mask>", "lstrip": True}}
+V4 = {"model_max_length": 512, "name_or_path": "org/model", "special_tokens_map_file": None}
+
+# Name: the files of the directory, each a file of DIR or the object in it.
 TOKENIZERS = {
-    "bert uncased": bert(UNCASED),
-    "bert cased": bert(CASED, do_lower_case=False),
-    "bert, lower case with accents": bert(UNCASED, strip_accents=False),
-    "bert, cased without accents": bert(CASED, do_lower_case=False, strip_accents=True, tokenize_chinese_chars=False),
-    "bert with added tokens": bert(UNCASED, added_tokens_decoder=EXTRA, truncation_side="left", padding_side="left"),
-    "roberta": (PAIRS, {"tokenizer_class": "RobertaTokenizer"}),
-    "roberta, tokenizer.json": (["roberta-base-tokenizer/tokenizer.json"], {"tokenizer_class": "RobertaTokenizer"}),
-    "roberta with prefix space": (PAIRS, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}),
-    "roberta with added tokens": (PAIRS, {"tokenizer_class": "RobertaTokenizer", "trim_offsets": False,
-                                          "added_tokens_decoder": EXTRA}),
-    "tokenizer.json as it is": (["roberta-base-tokenizer/tokenizer.json"], {"tokenizer_class": "TokenizersBackend"}),
+    "bert uncased": with_class(BERT, UNCASED),
+    "bert cased": with_class(BERT, CASED, do_lower_case=False),
+    "bert, lower case with accents": with_class(BERT, UNCASED, strip_accents=False),
+    "bert, cased without accents": with_class(BERT, CASED, do_lower_case=False, strip_accents=True,
+                                              tokenize_chinese_chars=False),
+    "bert with added tokens": with_class(BERT, UNCASED, added_tokens_decoder=EXTRA, truncation_side="left",
+                                         padding_side="left"),
+    "bert of transformers 4, added tokens": {
+        **with_class(BERT, UNCASED, **V4, **BERT_SPECIAL, do_lower_case=True, strip_accents=None,
+                     tokenize_chinese_chars=True, clean_up_tokenization_spaces=True),
+        "special_tokens_map.json": {**BERT_SPECIAL, "additional_special_tokens": ["<left>", "<sp>"]},
+        "added_tokens.json": {"<left>": 30522, "<sp>": 30523, "word": 30524, "\u00c9t\u00e9": 30525}},
+    "bert with bos and eos": with_class(BERT, UNCASED, pad_token="<pad>", eos_token="</s>", bos_token="<s>",
+                                        clean_up_tokenization_spaces=False),
+    "bert's vocab.txt alone": {**UNCASED, "config.json": {"model_type": "bert"}},
+    "roberta": with_class(ROBERTA, PAIRS),
+    "roberta, tokenizer.json": with_class(ROBERTA, SERIALIZED),
+    "roberta with prefix space": with_class(ROBERTA, PAIRS, add_prefix_space=True),
+    "roberta with added tokens": with_class(ROBERTA, PAIRS, trim_offsets=False, added_tokens_decoder=EXTRA),
+    "roberta of transformers 4": {
+        **with_class(ROBERTA, PAIRS, **V4, **ROBERTA_SPECIAL, add_prefix_space=False, errors="replace",
+                     trim_offsets=True),
+        "special_tokens_map.json": ROBERTA_SPECIAL, "added_tokens.json": {"<left>": 50265, "word": 50266}},
+    "tokenizer.json as it is": with_class("TokenizersBackend", SERIALIZED),
+    "generation": sentencepiece(PIECES),
+    "generation, pegasus": sentencepiece(PEGASUS),
+    "generation, small": sentencepiece(FIXTURES + "test_sentencepiece.model"),
+    "generation, albert": sentencepiece(FIXTURES + "spiece.model", clean_up_tokenization_spaces=True),
+    "generation with added tokens": sentencepiece(PIECES, added_tokens_decoder=EXTRA, truncation_side="left",
+                                                  padding_side="left"),
+    "generation of transformers 4": {
+        **sentencepiece(PIECES, **V4, bos_token="<s>", eos_token="</s>", unk_token="<unk>", sep_token="<::::>",
+                        pad_token="<pad>", sp_model_kwargs={}),
+        "special_tokens_map.json": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                                    "sep_token": "<::::>", "pad_token": "<pad>"},
+        "added_tokens.json": {"<left>": 50358, "word": 50359}},
 }
 
 
 def corpus(data):
     """Lines of real text, hostile and not."""
     lines = json.loads((data / "blns/blns.json").read_text())
-    for path in sorted(data.glob("unicode-lipsum/*.txt")) + sorted(data.glob("wikisplit/*.tsv")):
-        lines += path.read_text().splitlines()
+    lines += [json.loads(line)["text"] for line in (data / "conformance/cases.jsonl").read_text().splitlines()]
+    for pattern in ("unicode-lipsum/*.txt", "wikisplit/*.tsv", "discofuse-samples/*.tsv", f"{FIXTURES}sample_text*.txt"):
+        for path in sorted(data.glob(pattern)):
+            lines += path.read_text().splitlines()
+    lines += (data / "utf8-tests/utf8tests.txt").read_bytes().decode(errors="replace").splitlines()
     return [line for line in lines if line]
 
 
@@ -126,13 +169,17 @@ def byte_offsets(text):
 def expected_answer(tokenizer, request):
     options = {key: value for key, value in request.items() if key not in ("text", "text_pair")}
     try:
-        result = tokenizer(request["text"], request.get("text_pair"), return_offsets_mapping=True, **options)
+        result = tokenizer(request["text"], request.get("text_pair"), return_offsets_mapping=tokenizer.is_fast,
+                           **options)
     except Exception as error:  # the binding raises Exception itself
         return {"error": str(error)}
+    answer = {"ids": result["input_ids"], "attention_mask": result["attention_mask"]}
+    if not tokenizer.is_fast:
+        return answer
     texts = [byte_offsets(request["text"]), byte_offsets(request.get("text_pair") or "")]
     offsets = [(texts[sequence][begin], texts[sequence][end]) if sequence is not None else (0, 0)
                for sequence, (begin, end) in zip(result.sequence_ids(0), result["offset_mapping"])]
-    return {"ids": result["input_ids"], "attention_mask": result["attention_mask"], "offsets": offsets}
+    return {**answer, "offsets": offsets}
 
 
 def run(program, command, model, requests):
@@ -194,7 +241,8 @@ def compare_texts(report, name, tokenizer, program, model, requests):
         report.check(name, "ids", request, answer["ids"], expected["ids"])
         report.check(name, "mask", request, answer["attention_mask"], expected["attention_mask"])
         # A character that truncation cuts has no bytes in the program's offsets.
-        if not request.keys() & {"text_pair", "max_length"} and "added" not in name and "prefix" not in name:
+        plain = not request.keys() & {"text_pair", "max_length"} and "added" not in name and "prefix" not in name
+        if plain and "offsets" in expected:
             positions = byte_offsets(request["text"])
             report.check(name, "offsets", request, comparable(answer["offsets"], positions),
                          comparable(expected["offsets"], positions))
@@ -208,30 +256,39 @@ def compare_texts(report, name, tokenizer, program, model, requests):
         report.check(name, "decoded text", request, answer.get("text"), text)
 
 
+def write_directory(directory, files, data):
+    directory.mkdir()
+    for name, content in files.items():
+        if isinstance(content, str):
+            shutil.copyfile(data / content, directory / name)
+        else:
+            (directory / name).write_text(json.dumps(content))
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--program", required=True)
     arguments.add_argument("--data", type=pathlib.Path, required=True)
     arguments.add_argument("--count", type=int, default=100000)
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--lines", action="store_true", help="every line once instead of random texts")
     arguments.add_argument("--only", help="part of the names of the tokenizers to try")
     options = arguments.parse_args()
     lines = corpus(options.data)
     names = [name for name in TOKENIZERS if not options.only or options.only in name]
-    report = Report()
+    report, texts = Report(), 0
     with tempfile.TemporaryDirectory() as scratch:
         for index, name in enumerate(names):
-            files, config = TOKENIZERS[name]
             model = pathlib.Path(scratch, str(index))
-            model.mkdir()
-            for file in files:
-                shutil.copy(options.data / file, model)
-            (model / "tokenizer_config.json").write_text(json.dumps(config))
+            write_directory(model, TOKENIZERS[name], options.data)
             rng = random.Random(f"{options.seed} {name}")
             requests = [random_request(rng, lines) for _ in range(options.count // len(names))]
+            if options.lines:
+                requests = [{"text": line} for line in lines]
+            texts += len(requests)
             compare_texts(report, name, AutoTokenizer.from_pretrained(model), options.program, model, requests)
     differences = report.summary()
-    print(f"{options.count // len(names) * len(names)} texts, seed {options.seed}: {differences} differences")
+    print(f"{texts} texts, {'every line' if options.lines else f'seed {options.seed}'}: {differences} differences")
     sys.exit(differences > 0)
 
 

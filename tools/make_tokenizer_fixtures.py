@@ -327,7 +327,8 @@ def bert_directories():
         "split specials": {**vocabulary, **config(split_special_tokens=True, added_tokens_decoder=MORE_ADDED)},
         "version 4": {**vocabulary, **config(do_lower_case=True), "special_tokens_map.json": {
             "mask_token": {"content": "<mask>", "lstrip": True, "normalized": True, "rstrip": False,
-                           "single_word": False}}, "added_tokens.json": {"<mask>": 300, "<x>": 299, "[PAD]": 0}},
+                           "single_word": False}, "additional_special_tokens": ["<x>", "<y>"]},
+            "added_tokens.json": {"<mask>": 300, "<x>": 299, "[PAD]": 0}},
         "serialized": {"tokenizer.json": serialized, **config()},
         "as serialized": {"tokenizer.json": serialized, "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "pad_token": "[PAD]"}},

@@ -92,6 +92,7 @@ std::map<TokenId, AddedToken> added_tokens(const std::string& source, const Json
 
 // Special tokens beside the named ones: those that a model names itself ("image_token") come before the extra ones.
 struct FurtherTokens {
+  // What makes a token of added_tokens.json special.
   std::set<std::string> named;
   std::vector<std::string> own;
   std::optional<std::vector<std::string>> extra;
@@ -138,6 +139,7 @@ void read_special_tokens(const std::string& source, const Json& json, TokenizerO
     std::vector<std::string> tokens = token_list(source, json, "extra_special_tokens", options.special_token_rules);
     if (!further.extra) further.extra.emplace();
     further.extra->insert(further.extra->end(), tokens.begin(), tokens.end());
+    further.named.insert(tokens.begin(), tokens.end());
   }
   const bool none = !given_before && (!further.extra || further.extra->empty());
   if (json.contains("additional_special_tokens") && none) {
@@ -226,6 +228,8 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, To
   TokenizerOptions& options = config.options;
   FurtherTokens further;
   read_special_tokens(config.source, json, options, further);
+  // additional_special_tokens of special_tokens_map.json are not named ones, as transformers 5 has it.
+  if (further.extra) further.named.insert(further.extra->begin(), further.extra->end());
   if (const auto limit = length_limit(config.source, json)) options.model_max_length = limit;
   const std::string serialized = (directory / "tokenizer.json").string();
   if (tokenizer_json != nullptr) {
@@ -245,7 +249,6 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, To
   }
   options.extra_special_tokens = std::move(further.own);
   if (further.extra) {
-    further.named.insert(further.extra->begin(), further.extra->end());
     options.extra_special_tokens.insert(options.extra_special_tokens.end(), further.extra->begin(),
                                         further.extra->end());
   }
