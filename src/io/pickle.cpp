@@ -260,13 +260,8 @@ class PickleReader {
         const std::string_view module = take_line();
         return push_global(module, take_line());
       }
-      case stack_global: {
-        const std::vector<Index> names = pop(2);
-        for (Index name : names) {
-          if (values_[name].kind != Kind::text) fail("expected a global's name, got " + describe(values_[name]));
-        }
-        return push_global(values_[names[0]].text, values_[names[1]].text);
-      }
+      case stack_global:
+        return push_global_named_on_stack();
       case reduce:
         return push_call();
       case build:
@@ -293,6 +288,14 @@ class PickleReader {
       fail("expected only what a dictionary of tensors needs, got the global " + quote(path));
     }
     push({Kind::global, 0, *found, {}});
+  }
+
+  void push_global_named_on_stack() {
+    const std::vector<Index> names = pop(2);
+    for (Index name : names) {
+      if (values_[name].kind != Kind::text) fail("expected a global's name, got " + describe(values_[name]));
+    }
+    push_global(values_[names[0]].text, values_[names[1]].text);
   }
 
   void push_call() {

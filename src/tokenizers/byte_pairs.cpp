@@ -62,40 +62,34 @@ const BytePairs::Merge* BytePairs::find_merge(TokenId left, TokenId right) const
   return &slots_[at].merge;
 }
 
-void BytePairs::encode(std::string_view word, std::vector<Piece>& pieces, Scratch& scratch) const {
-  using Symbol = Scratch::Symbol;
-  using Candidate = Scratch::Candidate;
-  std::vector<Symbol>& symbols = scratch.symbols;
-  std::vector<Candidate>& heap = scratch.heap;
+void BytePairs::split(std::string_view word, std::vector<Scratch::Symbol>& symbols) const {
   symbols.clear();
-  heap.clear();
-  pieces.clear();
-
   for (std::size_t i = 0; i < word.size(); ++i) {
     const TokenId id = byte_ids_[static_cast<unsigned char>(word[i])];
     if (id < 0) continue;
     const auto index = static_cast<std::int32_t>(symbols.size());
     symbols.push_back({id, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i + 1), index - 1, index + 1});
   }
-  if (symbols.empty()) return;
-  symbols.back().next = -1;
+  if (!symbols.empty()) symbols.back().next = -1;
+}
 
+void BytePairs::merge(std::vector<Scratch::Symbol>& symbols, std::vector<Scratch::Candidate>& heap) const {
+  using Symbol = Scratch::Symbol;
+  using Candidate = Scratch::Candidate;
   // The top of the heap is the best rank, of these the leftmost.
   const auto worse = [](const Candidate& a, const Candidate& b) {
     return std::tie(a.rank, a.left) > std::tie(b.rank, b.left);
   };
-  const auto find = [&](std::size_t left, std::size_t right) {
-    return find_merge(symbols[left].id, symbols[right].id);
+  const auto add_candidate = [&](std::size_t left, std::size_t right) {
+    const Merge* found = find_merge(symbols[left].id, symbols[right].id);
+    if (found != nullptr) heap.push_back({found->rank, static_cast<std::uint32_t>(left), found->id});
+    return found != nullptr;
   };
   const auto push = [&](std::size_t left, std::size_t right) {
-    if (const Merge* merge = find(left, right)) {
-      heap.push_back({merge->rank, static_cast<std::uint32_t>(left), merge->id});
-      std::push_heap(heap.begin(), heap.end(), worse);
-    }
+    if (add_candidate(left, right)) std::push_heap(heap.begin(), heap.end(), worse);
   };
-  for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
-    if (const Merge* merge = find(i, i + 1)) heap.push_back({merge->rank, static_cast<std::uint32_t>(i), merge->id});
-  }
+  heap.clear();
+  for (std::size_t i = 0; i + 1 < symbols.size(); ++i) add_candidate(i, i + 1);
   std::make_heap(heap.begin(), heap.end(), worse);
 
   while (!heap.empty()) {
@@ -106,8 +100,8 @@ void BytePairs::encode(std::string_view word, std::vector<Piece>& pieces, Scratc
     // What has merged since is out of date.
     if (left.id < 0 || left.next < 0) continue;
     Symbol& right = symbols[static_cast<std::size_t>(left.next)];
-    const Merge* merge = find_merge(left.id, right.id);
-    if (merge == nullptr || merge->id != best.id) continue;
+    const Merge* found = find_merge(left.id, right.id);
+    if (found == nullptr || found->id != best.id) continue;
 
     left.id = best.id;
     left.end = right.end;
@@ -119,7 +113,13 @@ void BytePairs::encode(std::string_view word, std::vector<Piece>& pieces, Scratc
     }
     if (left.previous >= 0) push(static_cast<std::size_t>(left.previous), best.left);
   }
-  for (const Symbol& symbol : symbols) {
+}
+
+void BytePairs::encode(std::string_view word, std::vector<Piece>& pieces, Scratch& scratch) const {
+  split(word, scratch.symbols);
+  merge(scratch.symbols, scratch.heap);
+  pieces.clear();
+  for (const Scratch::Symbol& symbol : scratch.symbols) {
     if (symbol.id >= 0) pieces.push_back({symbol.id, symbol.begin, symbol.end});
   }
 }

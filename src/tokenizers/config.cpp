@@ -183,6 +183,41 @@ void read_direction(const std::string& source, const Json& tokenizer_json, const
   side = direction == "Left" ? Side::left : Side::right;
 }
 
+// What is neither a token nor the class's own.
+void read_settings(TokenizerConfig& config) {
+  const Json& json = config.json;
+  TokenizerOptions& options = config.options;
+  if (const auto limit = length_limit(config.source, json)) options.model_max_length = limit;
+  options.padding_side = side_of(config.source, json, "padding_side", options.padding_side);
+  options.truncation_side = side_of(config.source, json, "truncation_side", options.truncation_side);
+  options.clean_up_tokenization_spaces =
+      read_flag(config.source, json, "clean_up_tokenization_spaces", options.clean_up_tokenization_spaces);
+  options.split_special_tokens = read_flag(config.source, json, "split_special_tokens", options.split_special_tokens);
+}
+
+// Special and added tokens. Where tokenizer_config.json lists the latter, the files beside it do not count.
+void read_tokens(const std::filesystem::path& directory, const std::string& serialized, const Json* tokenizer_json,
+                 TokenizerConfig& config) {
+  const Json& json = config.json;
+  TokenizerOptions& options = config.options;
+  const auto decoder = json.find("added_tokens_decoder");
+  FurtherTokens further;
+  read_special_tokens(config.source, json, options, further);
+  // additional_special_tokens of special_tokens_map.json are not named ones, as transformers 5 has it.
+  if (further.extra) further.named.insert(further.extra->begin(), further.extra->end());
+  if (decoder != json.end()) {
+    options.added_tokens_decoder = added_tokens(config.source, *decoder);
+  } else {
+    const std::filesystem::path map_path = directory / "special_tokens_map.json";
+    if (const auto map = read_json_object(map_path)) read_special_tokens(map_path.string(), *map, options, further);
+    options.added_tokens_decoder = read_added_tokens(directory / "added_tokens.json", further.named);
+    if (tokenizer_json != nullptr) read_serialized_tokens(serialized, *tokenizer_json, options.added_tokens_decoder);
+  }
+  options.extra_special_tokens = std::move(further.own);
+  if (!further.extra) return;
+  options.extra_special_tokens.insert(options.extra_special_tokens.end(), further.extra->begin(), further.extra->end());
+}
+
 // As transformers writes them: sorted keys, two spaces, a newline at the end.
 std::string to_text(const Json& json) { return json.dump(2) + "\n"; }
 
@@ -224,40 +259,13 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory, To
   config.source = path.string();
   if (auto json = read_json_object(path)) config.json = std::move(*json);
 
-  const Json& json = config.json;
-  TokenizerOptions& options = config.options;
-  FurtherTokens further;
-  read_special_tokens(config.source, json, options, further);
-  // additional_special_tokens of special_tokens_map.json are not named ones, as transformers 5 has it.
-  if (further.extra) further.named.insert(further.extra->begin(), further.extra->end());
-  if (const auto limit = length_limit(config.source, json)) options.model_max_length = limit;
   const std::string serialized = (directory / "tokenizer.json").string();
   if (tokenizer_json != nullptr) {
-    read_direction(serialized, *tokenizer_json, "padding", options.padding_side);
-    read_direction(serialized, *tokenizer_json, "truncation", options.truncation_side);
+    read_direction(serialized, *tokenizer_json, "padding", config.options.padding_side);
+    read_direction(serialized, *tokenizer_json, "truncation", config.options.truncation_side);
   }
-  options.padding_side = side_of(config.source, json, "padding_side", options.padding_side);
-  options.truncation_side = side_of(config.source, json, "truncation_side", options.truncation_side);
-  options.clean_up_tokenization_spaces =
-      read_flag(config.source, json, "clean_up_tokenization_spaces", options.clean_up_tokenization_spaces);
-  options.split_special_tokens = read_flag(config.source, json, "split_special_tokens", options.split_special_tokens);
-  if (json.contains("added_tokens_decoder")) {
-    options.added_tokens_decoder = added_tokens(config.source, json["added_tokens_decoder"]);
-  } else {
-    const std::filesystem::path map_path = directory / "special_tokens_map.json";
-    if (const auto map = read_json_object(map_path)) read_special_tokens(map_path.string(), *map, options, further);
-  }
-  options.extra_special_tokens = std::move(further.own);
-  if (further.extra) {
-    options.extra_special_tokens.insert(options.extra_special_tokens.end(), further.extra->begin(),
-                                        further.extra->end());
-  }
-  if (!json.contains("added_tokens_decoder")) {
-    options.added_tokens_decoder = read_added_tokens(directory / "added_tokens.json", further.named);
-    if (tokenizer_json != nullptr) {
-      read_serialized_tokens(serialized, *tokenizer_json, options.added_tokens_decoder);
-    }
-  }
+  read_settings(config);
+  read_tokens(directory, serialized, tokenizer_json, config);
   return config;
 }
 
