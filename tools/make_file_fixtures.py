@@ -19,7 +19,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import BertGenerationConfig, BertGenerationDecoder, BertGenerationEncoder, EncoderDecoderModel
 
-from make_fixtures import randomise
+from fixture_checkpoints import randomise
 
 SHARDS = 3
 
