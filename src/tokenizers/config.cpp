@@ -213,9 +213,12 @@ void read_tokens(const std::filesystem::path& directory, const std::string& seri
     options.added_tokens_decoder = read_added_tokens(directory / "added_tokens.json", further.named);
     if (tokenizer_json != nullptr) read_serialized_tokens(serialized, *tokenizer_json, options.added_tokens_decoder);
   }
-  options.extra_special_tokens = std::move(further.own);
-  if (!further.extra) return;
-  options.extra_special_tokens.insert(options.extra_special_tokens.end(), further.extra->begin(), further.extra->end());
+  std::vector<std::string>& all = options.extra_special_tokens;
+  all = std::move(further.own);
+  for (std::string& token : further.extra.value_or(std::vector<std::string>())) {
+    // A tokenizer that was saved has its own ones among them.
+    if (std::find(all.begin(), all.end(), token) == all.end()) all.push_back(std::move(token));
+  }
 }
 
 // As transformers writes them: sorted keys, two spaces, a newline at the end.

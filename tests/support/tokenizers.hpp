@@ -22,11 +22,6 @@ namespace bertgen::test {
 
 using nlohmann::json;
 
-inline std::string read(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 inline std::filesystem::path tokenizer_data(const std::string& family) {
   return std::filesystem::path(BERTGEN_TEST_DATA) / "tokenizers" / family;
 }
@@ -35,7 +30,7 @@ inline std::filesystem::path tokenizer_data(const std::string& family) {
 inline const json& tokenizer_cases(const std::string& family) {
   static std::map<std::string, json> parsed;
   const auto [entry, fresh] = parsed.try_emplace(family);
-  if (fresh) entry->second = json::parse(read(tokenizer_data(family) / "cases.json"));
+  if (fresh) entry->second = json::parse(content_of(tokenizer_data(family) / "cases.json"));
   return entry->second;
 }
 
@@ -103,7 +98,7 @@ class TokenizerFixtureTest : public testing::TestWithParam<std::string> {
       : cases_(tokenizer_cases(family)), expected_(cases_["directories"][GetParam()]) {
     // Files of the family's folder by name, and contents as text or JSON.
     const auto copies = expected_.value("copies", std::map<std::string, std::string>());
-    for (const auto& [name, source] : copies) directory_.write(name, read(tokenizer_data(family) / source));
+    for (const auto& [name, source] : copies) directory_.write(name, content_of(tokenizer_data(family) / source));
     for (const auto& [name, content] : expected_["files"].items()) {
       directory_.write(name, content.is_string() ? content.get<std::string>() : content.dump());
     }
@@ -116,6 +111,22 @@ class TokenizerFixtureTest : public testing::TestWithParam<std::string> {
     expect_ids(tokenizer);
     expect_calls(tokenizer);
     expect_decodes(tokenizer);
+  }
+  /// What `load` reads is the same tokenizer when it has been saved, and once more when it is saved onto itself; the
+  /// vocabulary is in the first of the files written.
+  template <typename Load>
+  void expect_same_when_saved(Load&& load, const std::string& first) const {
+    const TemporaryDirectory parent;
+    const auto saved = parent.path() / "not" / "there yet";
+    const auto written = load(directory())->save_pretrained(saved);
+    EXPECT_EQ(written.front(), saved / first);
+    for (const auto& path : written) EXPECT_TRUE(std::filesystem::is_regular_file(path)) << path;
+    EXPECT_EQ(contents_of(saved).size(), written.size()) << "nothing else is left";
+    expect_same(*load(saved));
+    const auto before = contents_of(saved);
+    load(saved)->save_pretrained(saved);
+    EXPECT_EQ(contents_of(saved), before);
+    expect_same(*load(saved));
   }
 
  private:

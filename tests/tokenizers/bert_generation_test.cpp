@@ -23,9 +23,9 @@ namespace bertgen {
 namespace {
 
 using nlohmann::json;
+using test::content_of;
 using test::expect_consistent;
 using test::expect_error;
-using test::read;
 using test::TemporaryDirectory;
 
 const std::filesystem::path data = std::filesystem::path(BERTGEN_TEST_DATA) / "tokenizers" / "bert_generation";
@@ -41,18 +41,10 @@ TEST_P(BertGenerationTokenizerFixtureTest, AgreesWithTransformers) {
 }
 
 TEST_P(BertGenerationTokenizerFixtureTest, IsTheSameWhenSavedAndLoaded) {
-  const auto tokenizer = BertGenerationTokenizer::from_pretrained(directory());
-  const TemporaryDirectory parent;
-  const auto saved = parent.path() / "not" / "there yet";
-  const auto written = tokenizer->save_pretrained(saved);
-  EXPECT_EQ(written.front(), saved / "spiece.model");
-  for (const auto& path : written) EXPECT_TRUE(std::filesystem::is_regular_file(path)) << path;
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(saved), {}), static_cast<std::ptrdiff_t>(written.size()));
-  EXPECT_EQ(read(saved / "spiece.model"), read(directory() / "spiece.model"));
-  expect_same(*BertGenerationTokenizer::from_pretrained(saved));
-  // Onto itself, too.
-  BertGenerationTokenizer::from_pretrained(saved)->save_pretrained(saved);
-  expect_same(*BertGenerationTokenizer::from_pretrained(saved));
+  expect_same_when_saved(BertGenerationTokenizer::from_pretrained, "spiece.model");
+  const TemporaryDirectory saved;
+  BertGenerationTokenizer::from_pretrained(directory())->save_pretrained(saved.path());
+  EXPECT_EQ(content_of(saved.path() / "spiece.model"), content_of(directory() / "spiece.model"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Directories, BertGenerationTokenizerFixtureTest,
@@ -248,7 +240,7 @@ TEST(BertGenerationTokenizerTest, RefusesFilesThatAreNoModel) {
 }
 
 TEST(BertGenerationTokenizerTest, RefusesATruncatedModelWhereverItIsCut) {
-  const std::string whole = read(data / "spiece.model");
+  const std::string whole = content_of(data / "spiece.model");
   const TemporaryDirectory directory;
   std::size_t accepted = 0;
   for (std::size_t size = 0; size < whole.size(); size += 5) {
@@ -287,7 +279,7 @@ TEST(BertGenerationTokenizerTest, DamagedModelsNeverCrash) {
   std::mt19937 random(11);
   testing::internal::CaptureStderr();
   for (const char* name : {"spiece.model", "bpe.model", "char.model", "word.model"}) {
-    const std::string whole = read(data / name);
+    const std::string whole = content_of(data / name);
     const TemporaryDirectory directory;
     for (int i = 0; i < 200; ++i) {
       std::string bytes = whole;
@@ -312,7 +304,7 @@ TEST(BertGenerationTokenizerTest, DamagedModelsNeverCrash) {
 void expect_refused_config(const std::string& name, const std::string& content,
                            std::initializer_list<std::string_view> parts) {
   const TemporaryDirectory directory;
-  directory.write("spiece.model", read(data / "spiece.model"));
+  directory.write("spiece.model", content_of(data / "spiece.model"));
   directory.write(name, content);
   expect_error<TokenizerError>([&] { BertGenerationTokenizer::from_pretrained(directory.path()); }, {name});
   expect_error<TokenizerError>([&] { BertGenerationTokenizer::from_pretrained(directory.path()); }, parts);
@@ -347,7 +339,7 @@ TEST(BertGenerationTokenizerTest, RefusesSettingsThatItCannotHonour) {
 
 TEST(BertGenerationTokenizerTest, AnEmptyListOfExtraTokensHidesTheOldFilesList) {
   const TemporaryDirectory directory;
-  directory.write("spiece.model", read(data / "spiece.model"));
+  directory.write("spiece.model", content_of(data / "spiece.model"));
   directory.write("special_tokens_map.json", R"({"additional_special_tokens": ["<x>"]})");
   EXPECT_TRUE(BertGenerationTokenizer::from_pretrained(directory.path())->token_to_id("<x>").has_value());
   directory.write("tokenizer_config.json", R"({"extra_special_tokens": []})");
@@ -356,12 +348,12 @@ TEST(BertGenerationTokenizerTest, AnEmptyListOfExtraTokensHidesTheOldFilesList) 
 
 TEST(BertGenerationTokenizerTest, SavesWhatItDoesNotUnderstand) {
   const TemporaryDirectory directory;
-  directory.write("spiece.model", read(data / "spiece.model"));
+  directory.write("spiece.model", content_of(data / "spiece.model"));
   directory.write("tokenizer_config.json", R"({"chat_template": "x", "max_len": 9, "bos_token": null})");
   const auto tokenizer = BertGenerationTokenizer::from_pretrained(directory.path());
   const TemporaryDirectory saved;
   tokenizer->save_pretrained(saved.path());
-  const json config = json::parse(read(saved.path() / "tokenizer_config.json"));
+  const json config = json::parse(content_of(saved.path() / "tokenizer_config.json"));
   EXPECT_EQ(config["chat_template"], "x");
   EXPECT_EQ(config["model_max_length"], 9);
   EXPECT_EQ(config["bos_token"], nullptr);
@@ -389,7 +381,7 @@ class BertGenerationTokenizerSharedDataTest : public testing::Test {
 };
 
 TEST_F(BertGenerationTokenizerSharedDataTest, AgreesWithPublishedIds) {
-  std::istringstream lines(read(shared / "conformance" / "cases.jsonl"));
+  std::istringstream lines(content_of(shared / "conformance" / "cases.jsonl"));
   std::size_t checked = 0;
   for (std::string line; std::getline(lines, line);) {
     const json request = json::parse(line);
@@ -424,9 +416,9 @@ TEST_F(BertGenerationTokenizerSharedDataTest, UserDefinedPiecesOfTheRealVocabula
 
 TEST_F(BertGenerationTokenizerSharedDataTest, RealTextsGiveConsistentOffsets) {
   const BertGenerationTokenizer tokenizer(shared / "bbc-encoder-spm" / "pegasus.model");
-  const json texts = json::parse(read(shared / "blns" / "blns.json"));
+  const json texts = json::parse(content_of(shared / "blns" / "blns.json"));
   for (const std::string text : texts) expect_consistent(tokenizer, tokenizer.encode(text), {text});
-  const std::string bytes = read(shared / "utf8-tests" / "utf8tests.bin");
+  const std::string bytes = content_of(shared / "utf8-tests" / "utf8tests.bin");
   expect_consistent(tokenizer, tokenizer.encode(bytes), {bytes});
 }
 

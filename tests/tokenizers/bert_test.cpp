@@ -22,9 +22,9 @@ namespace bertgen {
 namespace {
 
 using nlohmann::json;
+using test::content_of;
 using test::expect_consistent;
 using test::expect_error;
-using test::read;
 using test::TemporaryDirectory;
 
 const std::filesystem::path shared = BERTGEN_SHARED_DATA;
@@ -37,15 +37,7 @@ class BertTokenizerFixtureTest : public test::TokenizerFixtureTest {
 TEST_P(BertTokenizerFixtureTest, AgreesWithTransformers) { expect_same(*AutoTokenizer::from_pretrained(directory())); }
 
 TEST_P(BertTokenizerFixtureTest, IsTheSameWhenSavedAndLoaded) {
-  const TemporaryDirectory parent;
-  const auto saved = parent.path() / "not" / "there yet";
-  const auto written = AutoTokenizer::from_pretrained(directory())->save_pretrained(saved);
-  EXPECT_EQ(written.front(), saved / "tokenizer.json");
-  for (const auto& path : written) EXPECT_TRUE(std::filesystem::is_regular_file(path)) << path;
-  expect_same(*AutoTokenizer::from_pretrained(saved));
-  // Onto itself, too.
-  AutoTokenizer::from_pretrained(saved)->save_pretrained(saved);
-  expect_same(*AutoTokenizer::from_pretrained(saved));
+  expect_same_when_saved(AutoTokenizer::from_pretrained, "tokenizer.json");
 }
 
 INSTANTIATE_TEST_SUITE_P(Directories, BertTokenizerFixtureTest,
@@ -177,7 +169,7 @@ TEST(BertTokenizerTest, SavedVocabularyIsTheSameAgain) {
   const TemporaryDirectory directory;
   const auto written = vocabulary.load().save_vocabulary(directory.path());
   EXPECT_EQ(written, (std::vector<std::filesystem::path>{directory.path() / "vocab.txt"}));
-  EXPECT_EQ(read(written.front()), lines);
+  EXPECT_EQ(content_of(written.front()), lines);
   expect_error<TokenizerError>([&] { vocabulary.load().save_vocabulary(directory.path() / "none"); }, {"none"});
   directory.write("file", "");
   expect_error<TokenizerError>([&] { vocabulary.load().save_pretrained(directory.path() / "file"); }, {"file"});
@@ -303,7 +295,7 @@ class BertTokenizerSharedDataTest : public testing::Test {
 
 TEST_F(BertTokenizerSharedDataTest, AgreesWithPublishedIds) {
   const BertTokenizer tokenizer(shared / "bert-uncased-vocab" / "vocab.txt");
-  std::istringstream lines(read(shared / "conformance" / "cases.jsonl"));
+  std::istringstream lines(content_of(shared / "conformance" / "cases.jsonl"));
   std::size_t checked = 0;
   for (std::string line; std::getline(lines, line);) {
     const json request = json::parse(line);
@@ -318,7 +310,7 @@ TEST_F(BertTokenizerSharedDataTest, AgreesWithPublishedIds) {
 }
 
 TEST_F(BertTokenizerSharedDataTest, SplitsWordsAsPublished) {
-  const json cases = json::parse(read(shared / "conformance" / "bert_basic_wordpiece_cases.json"));
+  const json cases = json::parse(content_of(shared / "conformance" / "bert_basic_wordpiece_cases.json"));
   std::size_t checked = 0;
   for (const json& request : cases) {
     const json& options = request["options"];
@@ -347,9 +339,9 @@ TEST_F(BertTokenizerSharedDataTest, SplitsWordsAsPublished) {
 TEST_F(BertTokenizerSharedDataTest, RealTextsGiveConsistentOffsets) {
   const BertTokenizer tokenizer(shared / "bert-cased-vocab" / "vocab.txt", BertTokenizer::default_options(),
                                 {.do_lower_case = false});
-  const json texts = json::parse(read(shared / "blns" / "blns.json"));
+  const json texts = json::parse(content_of(shared / "blns" / "blns.json"));
   for (const std::string text : texts) expect_consistent(tokenizer, tokenizer.encode(text), {text});
-  const std::string bytes = read(shared / "utf8-tests" / "utf8tests.bin");
+  const std::string bytes = content_of(shared / "utf8-tests" / "utf8tests.bin");
   expect_consistent(tokenizer, tokenizer.encode(bytes), {bytes});
 }
 

@@ -21,9 +21,9 @@ namespace bertgen {
 namespace {
 
 using nlohmann::json;
+using test::content_of;
 using test::expect_consistent;
 using test::expect_error;
-using test::read;
 using test::TemporaryDirectory;
 
 const std::filesystem::path shared = BERTGEN_SHARED_DATA;
@@ -38,13 +38,7 @@ TEST_P(RobertaTokenizerFixtureTest, AgreesWithTransformers) {
 }
 
 TEST_P(RobertaTokenizerFixtureTest, IsTheSameWhenSavedAndLoaded) {
-  const TemporaryDirectory parent;
-  const auto saved = parent.path() / "not" / "there yet";
-  const auto written = AutoTokenizer::from_pretrained(directory())->save_pretrained(saved);
-  EXPECT_EQ(written.front(), saved / "tokenizer.json");
-  expect_same(*AutoTokenizer::from_pretrained(saved));
-  AutoTokenizer::from_pretrained(saved)->save_pretrained(saved);
-  expect_same(*AutoTokenizer::from_pretrained(saved));
+  expect_same_when_saved(AutoTokenizer::from_pretrained, "tokenizer.json");
 }
 
 INSTANTIATE_TEST_SUITE_P(Directories, RobertaTokenizerFixtureTest,
@@ -195,8 +189,8 @@ TEST(RobertaTokenizerTest, SavedVocabularyIsTheSameAgain) {
   const TemporaryDirectory directory;
   const auto written = files.load().save_vocabulary(directory.path());
   ASSERT_EQ(written.size(), 2U);
-  EXPECT_EQ(json::parse(read(written[0])), files.vocabulary);
-  EXPECT_EQ(read(written[1]), files.merges);
+  EXPECT_EQ(json::parse(content_of(written[0])), files.vocabulary);
+  EXPECT_EQ(content_of(written[1]), files.merges);
   expect_error<TokenizerError>([&] { files.load().save_vocabulary(directory.path() / "none"); }, {"none"});
 }
 
@@ -265,7 +259,7 @@ TEST_F(RobertaTokenizerSharedDataTest, AgreesWithPublishedIdsFromBothFormsOfFile
   std::filesystem::copy(folder / "tokenizer.json", serialized.path() / "tokenizer.json");
   const RobertaTokenizer by_files(folder / "vocab.json", folder / "merges.txt");
   const auto by_json = RobertaTokenizer::from_pretrained(serialized.path());
-  std::istringstream lines(read(shared / "conformance" / "cases.jsonl"));
+  std::istringstream lines(content_of(shared / "conformance" / "cases.jsonl"));
   std::size_t checked = 0;
   for (std::string line; std::getline(lines, line);) {
     const json request = json::parse(line);
@@ -283,7 +277,7 @@ TEST_F(RobertaTokenizerSharedDataTest, AgreesWithPublishedIdsFromBothFormsOfFile
 TEST_F(RobertaTokenizerSharedDataTest, EveryTextIsItselfAgain) {
   const std::filesystem::path folder = shared / "roberta-base-tokenizer";
   const RobertaTokenizer tokenizer(folder / "vocab.json", folder / "merges.txt");
-  const json texts = json::parse(read(shared / "blns" / "blns.json"));
+  const json texts = json::parse(content_of(shared / "blns" / "blns.json"));
   EncodeOptions plain;
   plain.add_special_tokens = false;
   for (const std::string text : texts) {
