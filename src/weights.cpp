@@ -1,6 +1,13 @@
 #include "bertgen/core/weights.hpp"
 
+#include <algorithm>
+
 namespace bertgen {
+
+bool same_content(const StoredTensor& a, const StoredTensor& b) {
+  if (a.dtype != b.dtype || a.shape != b.shape) return false;
+  return a.data == b.data || std::equal(a.data, a.data + a.shape.size() * size_of(a.dtype), b.data);
+}
 
 void Weights::add(std::string name, StoredTensor tensor) {
   const auto [position, inserted] = tensors_.emplace(std::move(name), std::move(tensor));

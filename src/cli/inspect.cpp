@@ -90,11 +90,6 @@ std::string describe(const Tokenizer& tokenizer) {
   return text;
 }
 
-bool same_content(const StoredTensor& a, const StoredTensor& b) {
-  if (a.dtype != b.dtype || a.shape != b.shape) return false;
-  return a.data == b.data || std::equal(a.data, a.data + a.shape.size() * size_of(a.dtype), b.data);
-}
-
 /// Whether the output matrix of the language model whose tensors begin with `scope` is the word embeddings.
 bool has_tied_matrix(const NamedTensors& tensors, const std::string& scope, const Family& family) {
   const auto matrix = tensors.find(scope + std::string(family.lm_head.head) + ".decoder.weight");

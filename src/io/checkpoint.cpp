@@ -229,7 +229,7 @@ std::filesystem::path resolve_checkpoint(const std::string& name, const std::fil
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
   });
   if (!is_hash) throw CheckpointError(reference.string() + ": expected a commit, got " + excerpt(commit));
-  const fs::path snapshot = cache / folder / "snapshots" / commit;
+  fs::path snapshot = cache / folder / "snapshots" / commit;
   if (!fs::is_directory(snapshot, ignored)) throw CheckpointError(expected + "in " + snapshot.string());
   return snapshot;
 }

@@ -226,6 +226,7 @@ void write_safetensors(const std::filesystem::path& path,
     throw ArgumentError("safetensors: expected to round to F32, BF16 or F16, got " + std::string(dtype_name(*dtype)));
   }
   std::vector<Target> targets;
+  targets.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) {
     targets.push_back({&name, &tensor, dtype && is_floating(tensor.dtype) ? *dtype : tensor.dtype});
   }

@@ -1,6 +1,5 @@
 #include "io/write_checkpoint.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "bertgen/core/error.hpp"
@@ -14,18 +13,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Of one memory, or of two if they lie in different shards.
-bool same(const StoredTensor& a, const StoredTensor& b) {
-  if (a.dtype != b.dtype || a.shape != b.shape) return false;
-  return a.data == b.data || std::equal(a.data, a.data + a.shape.size() * size_of(a.dtype), b.data);
-}
-
 /// Removes a head's matrix and bias that equal what transformers ties them to when it loads.
 void leave_out_tied_heads(NamedTensors& tensors, const std::string& half) {
   const auto leave_out = [&tensors](const std::string& name, const std::string& tied_to) {
     const auto found = tensors.find(name);
     const auto source = tensors.find(tied_to);
-    if (found != tensors.end() && source != tensors.end() && same(found->second, source->second)) tensors.erase(found);
+    if (found == tensors.end() || source == tensors.end()) return;
+    // One memory, or two that lie in different shards.
+    if (same_content(found->second, source->second)) tensors.erase(found);
   };
   for (const std::string head : {"lm_head.", "cls.predictions."}) {
     for (const std::string base : {"bert.", "roberta."}) {

@@ -116,9 +116,9 @@ void Tokenizer::prepare_matching() {
                                    [&](const auto& word) { return word.first == pattern; });
     if (!pattern.empty() && !known) normalized_words.emplace_back(pattern, own);
   }
-  if (!words.empty()) matcher_ = std::make_unique<const detail::AddedTokenMatcher>(std::move(words));
+  if (!words.empty()) matcher_ = std::make_unique<const detail::AddedTokenMatcher>(words);
   if (!normalized_words.empty()) {
-    normalized_matcher_ = std::make_unique<const detail::AddedTokenMatcher>(std::move(normalized_words));
+    normalized_matcher_ = std::make_unique<const detail::AddedTokenMatcher>(normalized_words);
   }
 }
 

@@ -16,7 +16,7 @@ namespace bertgen::detail {
 class AddedTokenMatcher {
  public:
   /// `words` are different and not empty.
-  explicit AddedTokenMatcher(std::vector<std::pair<std::string_view, TokenId>> words) : trie_(words) {
+  explicit AddedTokenMatcher(const std::vector<std::pair<std::string_view, TokenId>>& words) : trie_(words) {
     for (const auto& [word, id] : words) starts_[static_cast<unsigned char>(word.front())] = true;
   }
 

@@ -161,7 +161,7 @@ std::string RobertaTokenizer::tokens_to_text(const std::vector<std::string>& tok
 
 std::vector<std::filesystem::path> RobertaTokenizer::save_vocabulary(const std::filesystem::path& directory) const {
   detail::require_directory(directory);
-  const std::vector<std::filesystem::path> written = {directory / "vocab.json", directory / "merges.txt"};
+  std::vector<std::filesystem::path> written = {directory / "vocab.json", directory / "merges.txt"};
   std::string merges = "#version: 0.2\n";
   for (const auto& [left, right] : files().merges) {
     if ((left + right).find_first_of(" \n\r") != std::string::npos || left.starts_with("#version")) {

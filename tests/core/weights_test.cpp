@@ -7,6 +7,20 @@
 namespace bertgen {
 namespace {
 
+TEST(StoredTensorTest, HasTheSameContentWhereTypeShapeAndBytesAreTheSame) {
+  const float one[] = {1, 2};
+  const float equal[] = {1, 2};
+  const float other[] = {1, 3};
+  const auto stored = [](const float* values, Shape shape, DType dtype = DType::f32) {
+    return StoredTensor{dtype, shape, reinterpret_cast<const std::byte*>(values), nullptr};
+  };
+  EXPECT_TRUE(same_content(stored(one, {2}), stored(one, {2})));
+  EXPECT_TRUE(same_content(stored(one, {2}), stored(equal, {2})));
+  EXPECT_FALSE(same_content(stored(one, {2}), stored(other, {2})));
+  EXPECT_FALSE(same_content(stored(one, {2}), stored(equal, {1, 2})));
+  EXPECT_FALSE(same_content(stored(one, {2}), stored(equal, {2}, DType::i32)));
+}
+
 class WeightsTest : public testing::Test {
  protected:
   void add(const std::string& name, Shape shape, DType dtype = DType::f32) {

@@ -31,6 +31,9 @@ struct StoredTensor {
   }
 };
 
+/// Whether both have the same type, shape and bytes.
+bool same_content(const StoredTensor& a, const StoredTensor& b);
+
 /// Tensors by the names that they have in a file, in alphabetical order.
 using NamedTensors = std::map<std::string, StoredTensor, std::less<>>;
 
