@@ -29,7 +29,7 @@ const StoredTensor& Weights::get(std::string_view name, const Shape& expected) c
     throw CheckpointError(std::string(name) + ": expected " + to_string(expected) + ", got " +
                           to_string(tensor->shape) + " (" + source_ + ")");
   }
-  if (!is_floating(tensor->dtype)) {
+  if (!tensor->is_weight()) {
     throw CheckpointError(std::string(name) + ": expected one of F16, BF16, F32, F64, got " +
                           std::string(dtype_name(tensor->dtype)) + " (" + source_ + ")");
   }

@@ -30,11 +30,21 @@ std::size_t peak_rss_bytes() {
   return 0;
 }
 
+/// As --dtype spells it.
+std::string_view compute_dtype_name(const EncoderDecoderModel& model, const LoadOptions& options) {
+  const NamedTensors& tensors = model.encoder().tensors();
+  const bool quantized =
+      std::any_of(tensors.begin(), tensors.end(), [](const auto& entry) { return entry.second.scale != nullptr; });
+  const DType dtype = compute_dtype(options.build.dtype, quantized);
+  return dtype == DType::i8 ? "int8" : dtype == DType::bf16 ? "bf16" : "f32";
+}
+
 class Bench {
  public:
   explicit Bench(const Options& options) : options_(options), bench_(options.bench) {
     const auto start = Clock::now();
-    auto model = std::make_shared<const EncoderDecoderModel>(EncoderDecoderModel::from_pretrained(options.model));
+    auto model = std::make_shared<const EncoderDecoderModel>(
+        EncoderDecoderModel::from_pretrained(options.model, load_options(options)));
     load_seconds_ = seconds_since(start);
     report_warnings(model->warnings(), options);
     session_.emplace(std::move(model), options.threads);
@@ -69,7 +79,7 @@ class Bench {
             {"weights_bytes", session_->model().bytes()},
             {"threads", options_.threads},
             {"dtype", options_.dtype},
-            {"compute_dtype", "f32"},
+            {"compute_dtype", compute_dtype_name(session_->model(), load_options(options_))},
             {"isa", isa_name(active_isa())}};
   }
 

@@ -3,7 +3,7 @@
 namespace bertgen::cli {
 
 int run_convert(const Options& options) {
-  convert_checkpoint(options.model, options.destination, {.dtype = stored_dtype(options), .replace = options.force});
+  convert_checkpoint(options.model, options.destination, {.dtype = dtype_option(options), .replace = options.force});
   return all_answered;
 }
 

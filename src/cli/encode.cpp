@@ -11,9 +11,10 @@ std::shared_ptr<const Encoder> load_encoder(const Options& options) {
   const CheckpointFiles files = find_checkpoint(options.model);
   const Json config = Json::parse(read_text_file(files.config), nullptr, false);
   if (config.is_object() && !config.contains("encoder") && !config.contains("decoder")) {
-    return std::make_shared<const Encoder>(Encoder::from_pretrained(options.model));
+    return std::make_shared<const Encoder>(Encoder::from_pretrained(options.model, load_options(options)));
   }
-  const auto model = std::make_shared<const EncoderDecoderModel>(EncoderDecoderModel::from_pretrained(options.model));
+  const auto model = std::make_shared<const EncoderDecoderModel>(
+      EncoderDecoderModel::from_pretrained(options.model, load_options(options)));
   report_warnings(model->warnings(), options);
   return {model, &model->encoder()};
 }

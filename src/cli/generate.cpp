@@ -18,7 +18,8 @@ class GenerateHandler final : public Handler {
   GenerateHandler(const Options& options, const std::filesystem::path& directory)
       : options_(options),
         coder_(directory, options),
-        session_(std::make_shared<const EncoderDecoderModel>(EncoderDecoderModel::from_pretrained(directory)),
+        session_(std::make_shared<const EncoderDecoderModel>(
+                     EncoderDecoderModel::from_pretrained(directory, load_options(options))),
                  options.threads),
         defaults_(session_.model().generation_config()) {
     report_warnings(session_.model().warnings(), options);

@@ -122,7 +122,7 @@ class Inspector {
     inspect_memory();
     report_.add("cpu", std::string(isa_name(active_isa())) + ", " +
                            plural(static_cast<std::size_t>(physical_cores()), "core") +
-                           "; fastest supported type: f32");
+                           "; fastest supported type: int8");
     return report_;
   }
 
@@ -176,7 +176,9 @@ class Inspector {
 
   void add_output_matrix(const std::string& scope, const TransformerConfig& config) {
     const bool tied = has_tied_matrix(used_, scope, config.family());
-    unpacked_ += config.vocab_size * config.hidden_size * sizeof(float);
+    const Family& family = config.family();
+    add_packed(used_.at(scope + (tied ? std::string(family.base) + "." + std::string(word_embeddings)
+                                      : std::string(family.lm_head.head) + ".decoder.weight")));
     report_.add("output matrix", tied ? "tied to the word embeddings" : "its own");
   }
 
@@ -202,7 +204,7 @@ class Inspector {
     std::map<std::string, std::size_t> bytes;
     std::set<const std::byte*> counted;  // tensors with several names are there once
     for (const auto& [name, tensor] : stored_.tensors()) {
-      if (!is_floating(tensor.dtype) || !counted.insert(tensor.data).second) continue;
+      if (!tensor.is_weight() || !counted.insert(tensor.data).second) continue;
       bytes[std::string(dtype_name(tensor.dtype))] += tensor.shape.size() * size_of(tensor.dtype);
     }
     text = std::to_string(stored_.tensors().size());
@@ -248,15 +250,23 @@ class Inspector {
     if (encoder != decoder) report_.add("decoder's tokenizer", describe(*decoder));
   }
 
-  /// Tables of embeddings stay in the map; every other tensor that is computed with is unpacked to f32, an output
-  /// matrix also where it is the word embeddings. The cache grows by the keys and values of each layer.
+  /// As what a tensor that is computed with stays in memory: quantized as it is, else as f32.
+  void add_packed(const StoredTensor& tensor) {
+    const bool quantized = tensor.scale != nullptr;
+    packed_ += tensor.shape.size() * (quantized ? 1 : sizeof(float));
+    if (quantized) packed_ += tensor.scale->shape.size() * sizeof(float);
+    quantized_ |= quantized;
+  }
+
+  /// Tables of embeddings stay in the map; every other tensor that is computed with is packed, an output matrix also
+  /// where it is the word embeddings. The cache grows by the keys and values of each layer.
   void inspect_memory() {
     std::size_t mapped = 0;
     std::set<const std::byte*> counted;
     for (const auto& [name, tensor] : used_) {
       if (!name.ends_with("_embeddings.weight")) {
         const bool in_use = name.find("pooler.") == std::string::npos && !name.ends_with(".decoder.weight");
-        if (in_use) unpacked_ += tensor.shape.size() * sizeof(float);
+        if (in_use) add_packed(tensor);
       } else if (counted.insert(tensor.data).second) {
         mapped += tensor.shape.size() * size_of(tensor.dtype);
       }
@@ -268,8 +278,8 @@ class Inspector {
       cache = ", " + bytes_text(step) + " of cache for each token of a beam";
       if (last.add_cross_attention) cache += " and of a source";
     }
-    report_.add("memory", bytes_text(unpacked_) + " of weights in f32, " + bytes_text(mapped) +
-                              " of embeddings mapped from the file" + cache);
+    report_.add("memory", bytes_text(packed_) + " of weights in " + (quantized_ ? "int8" : "f32") + ", " +
+                              bytes_text(mapped) + " of embeddings mapped from the file" + cache);
   }
 
   const Options& options_;
@@ -281,7 +291,8 @@ class Inspector {
   NamedTensors used_;                      ///< what the model has, by the names of transformers' class
   std::string base_;                       ///< of a half by itself, "bert."
   std::vector<TransformerConfig> halves_;  ///< the decoder last
-  std::size_t unpacked_ = 0;               ///< bytes
+  std::size_t packed_ = 0;                 ///< bytes
+  bool quantized_ = false;                 ///< whether some of them are int8
   Report report_;
 };
 

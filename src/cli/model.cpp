@@ -87,10 +87,18 @@ void report_warnings(const std::vector<std::string>& warnings, const Options& op
   for (const std::string& warning : warnings) report("warning: " + warning);
 }
 
-std::optional<DType> stored_dtype(const Options& options) {
+LoadOptions load_options(const Options& options) {
+  LoadOptions load;
+  load.build.dtype = dtype_option(options);
+  load.build.threads = options.threads;
+  return load;
+}
+
+std::optional<DType> dtype_option(const Options& options) {
   if (options.dtype == "f32") return DType::f32;
   if (options.dtype == "bf16") return DType::bf16;
   if (options.dtype == "f16") return DType::f16;
+  if (options.dtype == "int8") return DType::i8;
   return std::nullopt;
 }
 

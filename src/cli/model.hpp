@@ -48,8 +48,11 @@ void require_tokens(const TokenIds& ids, const char* name);
 /// Prints what a loader noticed, unless --quiet.
 void report_warnings(const std::vector<std::string>& warnings, const Options& options);
 
-/// The type to store that --dtype names; none for auto.
-std::optional<DType> stored_dtype(const Options& options);
+/// How --dtype and --threads say that a model is loaded.
+LoadOptions load_options(const Options& options);
+
+/// The type that --dtype names; none for auto.
+std::optional<DType> dtype_option(const Options& options);
 
 /// The folder of the hub's cache: HF_HUB_CACHE, or "hub" in HF_HOME, or in huggingface of the user's cache directory.
 std::filesystem::path hub_cache();

@@ -159,7 +159,7 @@ class Parser {
     CLI::App* command = app_.add_subcommand(name, what);
     command->set_version_flag("--version", version);
     command->add_flag("--quiet", options_.quiet, "No warnings, no progress bar");
-    command->add_option("--dtype", options_.dtype, "Type to store: f32, bf16, f16; auto keeps every tensor's")
+    command->add_option("--dtype", options_.dtype, "Type to store: f32, bf16, f16, int8; auto keeps every tensor's")
         ->check(CLI::IsMember({"auto", "f32", "bf16", "f16", "int8"}))
         ->capture_default_str();
     command->add_flag("--force", options_.force, "Remove what is in DST");
@@ -207,12 +207,6 @@ class Parser {
     }
     if (options_.jsonl && !options_.texts.empty()) {
       throw CLI::ValidationError("--jsonl reads requests from --input, not from TEXT", CLI::ExitCodes::ValidationError);
-    }
-    const bool stored_only =
-        (options_.command == "convert" || options_.command == "warm-start") && options_.dtype == "bf16";
-    if ((options_.dtype == "bf16" || options_.dtype == "int8") && !stored_only) {
-      throw CLI::ValidationError("--dtype " + options_.dtype + " is not supported yet",
-                                 CLI::ExitCodes::ValidationError);
     }
   }
 

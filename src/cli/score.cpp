@@ -7,7 +7,8 @@ class ScoreHandler final : public Handler {
  public:
   explicit ScoreHandler(const Options& options)
       : coder_(options.model, options),
-        session_(std::make_shared<const EncoderDecoderModel>(EncoderDecoderModel::from_pretrained(options.model)),
+        session_(std::make_shared<const EncoderDecoderModel>(
+                     EncoderDecoderModel::from_pretrained(options.model, load_options(options))),
                  options.threads) {
     report_warnings(session_.model().warnings(), options);
   }

@@ -103,7 +103,7 @@ int run_warm_start(const Options& options) {
   for (const Pretrained* half : {&encoder, &decoder}) require_apart(half->directory, options.destination);
 
   EncoderDecoderConfig config = choose_ids(given, decoder);
-  SaveOptions save{.dtype = stored_dtype(options), .replace = options.force, .files = {}};
+  SaveOptions save{.dtype = dtype_option(options), .replace = options.force, .files = {}};
   if (share_tokenizer(encoder, decoder)) {
     const Pretrained& half = encoder.tokenizer ? encoder : decoder;
     save.files = half.tokenizer_files;

@@ -38,6 +38,32 @@ bool is_buffer(std::string_view name) {
   return name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids");
 }
 
+constexpr std::string_view scale_suffix = "_scale";
+
+/// An i8 tensor X stands for floating numbers where there is an f32 tensor X_scale with a number for each of its rows.
+Weights with_scales(const Weights& weights) {
+  Weights paired(weights.source());
+  for (const auto& [name, tensor] : weights.tensors()) {
+    if (name.ends_with(scale_suffix)) {
+      const StoredTensor* matrix = weights.find(name.substr(0, name.size() - scale_suffix.size()));
+      if (matrix != nullptr && matrix->dtype == DType::i8) continue;
+    }
+    StoredTensor result = tensor;
+    const StoredTensor* scale = tensor.dtype == DType::i8 ? weights.find(name + std::string(scale_suffix)) : nullptr;
+    if (scale != nullptr) {
+      const Shape expected = {tensor.shape.rows()};
+      if (scale->dtype != DType::f32 || scale->shape != expected) {
+        throw CheckpointError(name + std::string(scale_suffix) + ": expected F32 " + to_string(expected) + ", got " +
+                              std::string(dtype_name(scale->dtype)) + " " + to_string(scale->shape) + " (" +
+                              weights.source() + ")");
+      }
+      result.scale = std::make_shared<const StoredTensor>(*scale);
+    }
+    paired.add(name, std::move(result));
+  }
+  return paired;
+}
+
 /// The tensors as files have them, before names are made current.
 struct Stored {
   Weights weights;
@@ -174,6 +200,7 @@ Weights load_weights(const CheckpointFiles& files, WeightsReport* report) {
     weights.add(current_name(alias), *tensor);
     met.aliases.emplace(current_name(alias), current_name(kept));
   }
+  weights = with_scales(weights);
   for (const auto& [name, tensor] : weights.tensors()) {
     if (is_buffer(name)) {
       weights.ignore(name);

@@ -11,7 +11,7 @@ void share(const NamedTensors& tensors, const std::string& from, const std::stri
   for (auto at = tensors.lower_bound(from); at != tensors.end() && at->first.starts_with(from); ++at) {
     const auto& [name, tensor] = *at;
     const bool one_half_only = name.find(".crossattention.") != std::string::npos || name.starts_with(from + "pooler.");
-    if (one_half_only || !is_floating(tensor.dtype)) continue;
+    if (one_half_only || !tensor.is_weight()) continue;
     std::string other = to + name.substr(from.size());
     if (tensors.count(other) == 0) shared.emplace(std::move(other), tensor);
   }

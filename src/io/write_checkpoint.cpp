@@ -1,12 +1,16 @@
 #include "io/write_checkpoint.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
+#include <vector>
 
 #include "bertgen/core/error.hpp"
 #include "bertgen/io/mapped_file.hpp"
 #include "bertgen/io/safetensors.hpp"
 #include "io/output_file.hpp"
 #include "io/shared_halves.hpp"
+#include "kernels/kernels.hpp"
 
 namespace bertgen {
 namespace {
@@ -28,6 +32,65 @@ void leave_out_tied_heads(NamedTensors& tensors, const std::string& half) {
     }
     leave_out(half + head + "decoder.bias", half + head + "bias");
   }
+}
+
+constexpr const char* quantization_key = "quantization_config";
+
+/// What is multiplied, or looked up by token. Tables of positions and token types are small, and every token reads
+/// them.
+bool is_quantizable(std::string_view name, const StoredTensor& tensor) {
+  return is_floating(tensor.dtype) && tensor.shape.rank() == 2 && name.ends_with(".weight") &&
+         !name.ends_with("position_embeddings.weight") && !name.ends_with("token_type_embeddings.weight");
+}
+
+/// A tensor that owns its elements.
+template <typename T>
+StoredTensor owned(DType dtype, Tensor<T> elements) {
+  const auto owner = std::make_shared<const Tensor<T>>(std::move(elements));
+  return {dtype, owner->shape(), reinterpret_cast<const std::byte*>(owner->data()), owner};
+}
+
+/// As packing for int8 products rounds it (kernels/kernels.hpp).
+StoredTensor quantized(const std::string& name, const StoredTensor& matrix) {
+  const std::size_t cols = matrix.shape.cols();
+  Tensor<std::uint8_t> elements(matrix.shape);
+  Tensor<float> scales({matrix.shape.rows()});
+  std::vector<float> row(cols);
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    matrix.read_rows(i, 1, row.data());
+    scales[i] = kernels::quantize_row(row.data(), cols, elements.data() + i * cols);
+    if (std::isfinite(scales[i])) continue;
+    throw CheckpointError(name + ": expected finite values to round to I8, got others in row " + std::to_string(i));
+  }
+  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] ^= 128;  // from 128 too high to signed
+  StoredTensor result = owned(DType::i8, std::move(elements));
+  result.scale = std::make_shared<const StoredTensor>(owned(DType::f32, std::move(scales)));
+  return result;
+}
+
+/// The tensors to write when asked for `dtype`: i8 matrices made or, for another type, undone.
+NamedTensors with_type(const NamedTensors& tensors, std::optional<DType> dtype) {
+  NamedTensors result;
+  for (const auto& [name, tensor] : tensors) {
+    if (dtype == DType::i8 && is_quantizable(name, tensor)) {
+      result.emplace(name, quantized(name, tensor));
+    } else if (dtype && dtype != DType::i8 && tensor.scale != nullptr) {
+      result.emplace(name, owned(DType::f32, tensor.to<float>()));
+    } else {
+      result.emplace(name, tensor);
+    }
+  }
+  return result;
+}
+
+/// Gives the scales of i8 matrices names of their own. Returns whether there are any.
+bool name_scales(NamedTensors& tensors) {
+  NamedTensors scales;
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor.scale != nullptr) scales.emplace(name + "_scale", *tensor.scale);
+  }
+  tensors.merge(scales);
+  return std::any_of(tensors.begin(), tensors.end(), [](const auto& entry) { return entry.second.scale != nullptr; });
 }
 
 /// The type that transformers shall compute in: that of all floating tensors, float32 where they differ.
@@ -73,10 +136,15 @@ void write_checkpoint(const fs::path& directory, CheckpointContent content, cons
   const Json& head = pair ? content.config["decoder"] : content.config;
   const auto tied = head.find("tie_word_embeddings");
   if (tied == head.end() || *tied != false) leave_out_tied_heads(content.tensors, pair ? "decoder." : "");
-  set_dtype(content.config, torch_name(options.dtype.value_or(common_dtype(content.tensors))));
+  const std::optional<DType> floats = options.dtype == DType::i8 ? std::nullopt : options.dtype;
+  set_dtype(content.config, torch_name(floats.value_or(common_dtype(content.tensors))));
+  NamedTensors tensors = with_type(content.tensors, options.dtype);
+  content.config.erase(quantization_key);
+  // Without a quant_method, at which transformers stops: one that it does not know, it warns of and reads on.
+  if (name_scales(tensors)) content.config[quantization_key] = {{"bits", 8}, {"quantized_by", "bertgen"}};
 
   const fs::path& to = output.temporary();
-  write_safetensors(to / "model.safetensors", content.tensors, {{"format", "pt"}}, options.dtype);
+  write_safetensors(to / "model.safetensors", tensors, {{"format", "pt"}}, floats);
   write_file(to / "config.json", content.config.dump(2, ' ', true) + "\n");
   if (!content.generation_config.empty()) write_file(to / "generation_config.json", content.generation_config);
   for (const auto& [name, source] : options.files) {

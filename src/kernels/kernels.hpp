@@ -25,14 +25,32 @@ void layer_norm_row(const float* x, const float* residual, const float* weight, 
 /// log Σ exp(x), as ops/softmax.hpp defines it.
 float log_sum_exp(const float* x, std::size_t count);
 
-/// Columns of a panel: 64 outputs of a matrix, laid [in, 64], so that a product streams through it.
+/// Columns of a panel: 64 outputs of a matrix, [steps, 64] of four bytes: one float, two bf16 or four int8 inputs of
+/// each. A product streams through it.
 inline constexpr std::size_t panel_columns = 64;
 
 /// y[r][c] = bias[c] + Σ_k x[r][k] · panel[k][c] for all 64 columns c and k < depth; without a bias (null), y[r][c] +=
 /// the sum. Each sum runs over k in rising order, so a row's bits depend neither on the rows beside it nor on how depth
-/// is divided into calls. Strides count floats.
+/// is divided into calls. Strides count elements.
 void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t depth,
                    const float* bias, float* y, std::size_t y_stride);
+/// The same for bf16 bits; `steps` counts pairs of inputs. Only where bf16_panels_available().
+void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
+                        std::size_t steps, const float* bias, float* y, std::size_t y_stride);
+/// True if the CPU has AVX-512 BF16 and set_isa() allows it.
+bool bf16_panels_available();
+/// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs; sums: [rows, 64].
+void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
+                        std::size_t steps, std::int32_t* sums, bool add);
+
+/// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN.
+void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
+/// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
+/// element is not finite. The same on every instruction set.
+float quantize_row(const float* x, std::size_t count, std::uint8_t* q);
+/// y[i] = (sums[i] − offsets[i]) · (row_scale · scales[i]) + bias[i].
+void dequantize_row(const std::int32_t* sums, std::size_t count, float row_scale, const std::int32_t* offsets,
+                    const float* scales, const float* bias, float* y);
 
 /// Where one head's numbers lie: rows of head_dim floats, `stride` floats from one row to the next.
 struct HeadRows {

@@ -88,16 +88,86 @@ void Panel(const float* x, size_t x_stride, size_t rows, const float* panel, siz
   }
 }
 
+#if HWY_TARGET == HWY_SCALAR
+/// sums[r][c] (+)= Σ x[r][k] · w[k][c], four bytes of each a step, for kRows rows and one vector of columns.
+template <size_t kRows>
+HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, const int8_t* HWY_RESTRICT w,
+                              size_t steps, int32_t* HWY_RESTRICT sums, bool add) {
+  for (size_t r = 0; r < kRows; ++r) {
+    int32_t total = add ? sums[r * panel_columns] : 0;
+    for (size_t step = 0; step < steps; ++step) {
+      for (size_t i = 0; i < 4; ++i) total += x[r * x_stride + 4 * step + i] * w[4 * panel_columns * step + i];
+    }
+    sums[r * panel_columns] = total;
+  }
+}
+#else
+/// sums[r][c] (+)= Σ x[r][k] · w[k][c], four bytes of each a step, for kRows rows and one vector of columns. Bytes are
+/// widened to 16 bits in two planes, even and odd, so that products of pairs add up in 32 bits: no step saturates.
+template <size_t kRows>
+HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, const int8_t* HWY_RESTRICT w,
+                              size_t steps, int32_t* HWY_RESTRICT sums, bool add) {
+  const hn::ScalableTag<int32_t> d;
+  const hn::Repartition<int16_t, decltype(d)> d16;
+  const hn::Repartition<int8_t, decltype(d)> d8;
+  using V = hn::Vec<decltype(d)>;
+  V total[kRows], other[kRows];  // other: where the instruction set keeps odd pairs apart
+  for (size_t r = 0; r < kRows; ++r) total[r] = other[r] = hn::Zero(d);
+  for (size_t step = 0; step < steps; ++step, w += 4 * panel_columns) {
+    const auto bytes = hn::BitCast(d16, hn::LoadU(d8, w));
+    const auto even = hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes));
+    const auto odd = hn::ShiftRight<8>(bytes);
+    for (size_t r = 0; r < kRows; ++r) {
+      int32_t four;
+      hwy::CopyBytes<4>(x + r * x_stride + 4 * step, &four);
+      const auto input_even = hn::BitCast(d16, hn::Set(d, four & 0x00ff00ff));
+      const auto input_odd = hn::BitCast(d16, hn::Set(d, (four >> 8) & 0x00ff00ff));
+      total[r] = hn::ReorderWidenMulAccumulate(d, input_even, even, total[r], other[r]);
+      total[r] = hn::ReorderWidenMulAccumulate(d, input_odd, odd, total[r], other[r]);
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    int32_t* row = sums + r * panel_columns;
+    const V pairs = hn::RearrangeToOddPlusEven(total[r], other[r]);
+    hn::StoreU(add ? hn::Add(pairs, hn::LoadU(d, row)) : pairs, d, row);
+  }
+}
+#endif
+
+template <size_t kRows>
+HWY_INLINE void BytePanelRows(const uint8_t* x, size_t x_stride, const int8_t* panel, size_t steps, int32_t* sums,
+                              bool add) {
+  const size_t lanes = hn::Lanes(hn::ScalableTag<int32_t>());
+  for (size_t column = 0; column < panel_columns; column += lanes) {
+    BytePanelTile<kRows>(x, x_stride, panel + 4 * column, steps, sums + column, add);
+  }
+}
+
+void BytePanel(const uint8_t* x, size_t x_stride, size_t rows, const int8_t* panel, size_t steps, int32_t* sums,
+               bool add) {
+  for (; rows >= 4; rows -= 4, x += 4 * x_stride, sums += 4 * panel_columns) {
+    BytePanelRows<4>(x, x_stride, panel, steps, sums, add);
+  }
+  for (; rows != 0; --rows, x += x_stride, sums += panel_columns) {
+    BytePanelRows<1>(x, x_stride, panel, steps, sums, add);
+  }
+}
+
 }  // namespace bertgen::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace bertgen::kernels {
 HWY_EXPORT(Panel);
+HWY_EXPORT(BytePanel);
 
 void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t depth,
                    const float* bias, float* y, std::size_t y_stride) {
   HWY_DYNAMIC_DISPATCH(Panel)(x, x_stride, rows, panel, depth, bias, y, y_stride);
+}
+void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
+                        std::size_t steps, std::int32_t* sums, bool add) {
+  HWY_DYNAMIC_DISPATCH(BytePanel)(x, x_stride, rows, panel, steps, sums, add);
 }
 
 }  // namespace bertgen::kernels

@@ -1,7 +1,11 @@
 // Chooses who multiplies.
 #include "bertgen/ops/matmul.hpp"
 
+#include <algorithm>
+#include <cstring>
+
 #include "backends.hpp"
+#include "kernels/kernels.hpp"
 
 namespace bertgen {
 
@@ -13,7 +17,33 @@ bool matmul_backend_available(MatmulBackend backend) {
 #endif
 }
 
+DType compute_dtype(std::optional<DType> dtype, bool quantized) {
+  if (!dtype) return quantized ? DType::i8 : DType::f32;
+  switch (*dtype) {
+    case DType::f32:
+    case DType::i8:
+      return *dtype;
+    case DType::f16:
+      return DType::f32;
+    case DType::bf16:
+      return kernels::bf16_panels_available() ? DType::bf16 : DType::f32;
+    default:
+      throw ArgumentError("matmul: expected F32, BF16, F16 or I8 to compute in, got " +
+                          std::string(dtype_name(*dtype)));
+  }
+}
+
 namespace detail {
+namespace {
+
+/// Eigen multiplies in the scalar type, the default of `options`.
+void require_plain(const BuildOptions& options) {
+  if (options.dtype.value_or(DType::f32) == DType::f32) return;
+  throw ArgumentError("matmul: expected no other type than the scalar's for the back end eigen, got " +
+                      std::string(dtype_name(*options.dtype)));
+}
+
+}  // namespace
 
 MatrixRows::MatrixRows(std::vector<StoredTensor> parts) : parts_(std::move(parts)) {
   for (const StoredTensor& part : parts_) {
@@ -34,10 +64,25 @@ void MatrixRows::read(std::size_t first, std::size_t count, T* rows) const {
       continue;
     }
     const std::size_t here = std::min(count, part.shape.rows() - first);
-    convert(part.dtype, part.data + first * in_ * size_of(part.dtype), here * in_, rows);
+    part.read_rows(first, here, rows);
     rows += here * in_;
     count -= here;
     first = 0;
+  }
+}
+
+bool MatrixRows::quantized() const {
+  return std::all_of(parts_.begin(), parts_.end(), [](const StoredTensor& part) { return part.scale != nullptr; });
+}
+
+void MatrixRows::read_quantized(std::size_t row, std::int8_t* values, float* scale) const {
+  for (const StoredTensor& part : parts_) {
+    if (row < part.shape.rows()) {
+      std::memcpy(values, part.data + row * in_, in_);
+      *scale = part.row_scale(row);
+      return;
+    }
+    row -= part.shape.rows();
   }
 }
 
@@ -47,17 +92,12 @@ template void MatrixRows::read<double>(std::size_t, std::size_t, double*) const;
 template <>
 std::unique_ptr<MatmulKernel<float>> make_matmul<float>(const MatrixRows& weight, std::vector<float> bias,
                                                         const BuildOptions& options) {
-  switch (options.matmul) {
-    case MatmulBackend::eigen:
-      return make_eigen_matmul<float>(weight, std::move(bias));
-    case MatmulBackend::onednn:
-#ifdef BERTGEN_WITH_ONEDNN
-      if (onednn_available()) return make_onednn_matmul(weight, std::move(bias));
-#endif
-      throw ArgumentError("matmul: expected a back end that is available, got onednn, which this build or CPU lacks");
-    default:
-      return make_panel_matmul(weight, std::move(bias), options.threads);
+  if (!matmul_backend_available(options.matmul)) {
+    throw ArgumentError("matmul: expected a back end that is available, got onednn, which this build or CPU lacks");
   }
+  if (options.matmul != MatmulBackend::eigen) return make_panel_matmul(weight, std::move(bias), options);
+  require_plain(options);
+  return make_eigen_matmul<float>(weight, std::move(bias));
 }
 
 template <>
@@ -66,6 +106,7 @@ std::unique_ptr<MatmulKernel<double>> make_matmul<double>(const MatrixRows& weig
   if (options.matmul != MatmulBackend::automatic && options.matmul != MatmulBackend::eigen) {
     throw ArgumentError("matmul: expected a back end for double, eigen, got one that multiplies float only");
   }
+  require_plain(options);
   return make_eigen_matmul<double>(weight, std::move(bias));
 }
 

@@ -1,4 +1,4 @@
-// The fast back end: oneDNN, with weights in the layout it asks for.
+// oneDNN, with weights in the layout that its AVX-512 and AMX kernels read: this library's panels.
 #include <omp.h>
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <shared_mutex>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
@@ -15,9 +16,7 @@
 namespace bertgen::detail {
 namespace {
 
-// Rows multiplied at a time. A product runs at full speed from about 16 rows on, so the size only bounds how many
-// primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
-constexpr std::size_t row_tile = 64;
+using dnnl::memory;
 
 const dnnl::engine& engine() {
   static const dnnl::engine instance(dnnl::engine::kind::cpu, 0);
@@ -41,108 +40,126 @@ class ThreadCount {
   int saved_;
 };
 
-class OneDnnMatmul final : public MatmulKernel<float> {
+/// Types and layout of a product, by the type of its panels.
+struct Format {
+  memory::data_type input, weight, output;
+  memory::format_tag panels;
+};
+Format format_of(DType dtype) {
+  using Type = memory::data_type;
+  using Tag = memory::format_tag;
+  switch (dtype) {
+    case DType::bf16:
+      return {Type::bf16, Type::bf16, Type::f32, Tag::BA16a64b2a};
+    case DType::i8:
+      return {Type::u8, Type::s8, Type::s32, Tag::BA16a64b4a};
+    default:
+      return {Type::f32, Type::f32, Type::f32, Tag::BA16a64b};
+  }
+}
+
+class Product final : public OneDnnProduct {
  public:
-  OneDnnMatmul(const MatrixRows& weight, std::vector<float> bias)
-      : in_(static_cast<dnnl::memory::dim>(weight.in())),
-        out_(static_cast<dnnl::memory::dim>(weight.out())),
-        bias_(std::move(bias)) {
-    using dnnl::memory;
-    packed_ = memory(description(row_tile, memory::format_tag::any).weights_desc(), engine());
-    // The file's [out, in] rows are [in, out] columns: the reorder transposes and blocks in one pass.
-    const memory::desc plain({in_, out_}, memory::data_type::f32, memory::dims{1, in_});
-    Tensor<float> rows({weight.out(), weight.in()});
-    weight.read(0, weight.out(), rows.data());
-    memory source(plain, engine(), rows.data());
-    ThreadCount one(1);
-    dnnl::reorder(source, packed_).execute(stream(), source, packed_);
-    stream().wait();
-  }
-  OneDnnMatmul(const OneDnnMatmul&) = delete;
-  OneDnnMatmul& operator=(const OneDnnMatmul&) = delete;
+  Product(DType dtype, std::size_t in, std::size_t out, const void* panels, const float* bias)
+      : format_(format_of(dtype)),
+        in_(static_cast<memory::dim>(in)),
+        out_(static_cast<memory::dim>(out)),
+        weight_({{in_, out_}, format_.weight, format_.panels}, engine(), const_cast<void*>(panels)),
+        bias_(bias) {}
 
-  void multiply(const float* x, std::size_t rows, float* y, Activation activation,
-                Workspace& workspace) const override {
-    ThreadCount count(workspace.threads());
-    const auto in = static_cast<std::size_t>(in_);
-    const auto out = static_cast<std::size_t>(out_);
-    for (std::size_t first = 0; first < rows; first += row_tile) {
-      const std::size_t tile = std::min(row_tile, rows - first);
-      execute(product(tile, workspace.threads()), tile, x + first * in, y + first * out, workspace);
+  void multiply(const void* x, std::size_t x_stride, std::size_t rows, void* y, Workspace& workspace) const override {
+    const ThreadCount count(workspace.threads());
+    const Primitive& primitive = find({rows, x_stride, workspace.threads()});
+    Workspace::Scope scope(workspace);
+    const auto scratch = scope.take<std::byte>({primitive.scratchpad.get_size()});
+    memory source(input(rows, x_stride), engine(), const_cast<void*>(x));
+    memory destination(output(rows), engine(), y);
+    memory scratchpad(primitive.scratchpad, engine(), scratch.data());
+    std::unordered_map<int, memory> arguments = {{DNNL_ARG_SRC, source},
+                                                 {DNNL_ARG_WEIGHTS, weight_},
+                                                 {DNNL_ARG_DST, destination},
+                                                 {DNNL_ARG_SCRATCHPAD, scratchpad}};
+    if (bias_ != nullptr) {
+      arguments.emplace(DNNL_ARG_BIAS, memory(bias_desc(), engine(), const_cast<float*>(bias_)));
     }
+    primitive.matmul.execute(stream(), arguments);
     stream().wait();
-    activate<float>(activation, {y, {rows, out}}, workspace);
   }
 
-  std::size_t bytes() const override { return packed_.get_desc().get_size() + bias_.size() * sizeof(float); }
+  /// Whether oneDNN has one of its fast kernels ("brg:…") for these panels.
+  bool fast() const {
+    try {
+      return std::string_view(description(1, static_cast<std::size_t>(in_)).impl_info_str()).substr(0, 4) == "brg:";
+    } catch (const dnnl::error&) {
+      return false;  // it has none at all
+    }
+  }
 
  private:
   using Descriptor = dnnl::matmul::primitive_desc;
+  /// oneDNN divides the work, and settles strides, when a primitive is created.
+  struct Key {
+    std::size_t rows, x_stride;
+    int threads;
+    auto operator<=>(const Key&) const = default;
+  };
+  struct Primitive {
+    dnnl::matmul matmul;
+    memory::desc scratchpad;
+  };
 
-  dnnl::memory::desc rows_of(std::size_t rows, dnnl::memory::dim columns) const {
-    return {
-        {static_cast<dnnl::memory::dim>(rows), columns}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab};
+  memory::desc input(std::size_t rows, std::size_t stride) const {
+    return {{static_cast<memory::dim>(rows), in_}, format_.input, memory::dims{static_cast<memory::dim>(stride), 1}};
+  }
+  memory::desc output(std::size_t rows) const {
+    return {{static_cast<memory::dim>(rows), out_}, format_.output, memory::format_tag::ab};
+  }
+  memory::desc bias_desc() const {
+    if (bias_ == nullptr) return {};
+    return {{1, out_}, memory::data_type::f32, memory::format_tag::ab};
   }
 
-  template <typename Format>
-  Descriptor description(std::size_t rows, Format weight_format) const {
-    return description(rows, dnnl::memory::desc({in_, out_}, dnnl::memory::data_type::f32, weight_format));
-  }
-  Descriptor description(std::size_t rows, const dnnl::memory::desc& weight) const {
+  Descriptor description(std::size_t rows, std::size_t x_stride) const {
     // Left to itself, oneDNN takes scratch from the thread that creates a primitive, which another may be running.
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    return {dnnl::matmul::desc(rows_of(rows, in_), weight, rows_of(1, out_), rows_of(rows, out_)), attributes,
+    return {dnnl::matmul::desc(input(rows, x_stride), weight_.get_desc(), bias_desc(), output(rows)), attributes,
             engine()};
   }
 
-  /// A product of a fixed number of rows on a fixed number of threads: oneDNN divides the work when it is created.
-  struct Product {
-    dnnl::matmul primitive;
-    dnnl::memory::desc scratchpad;
-  };
-
-  const Product& product(std::size_t rows, int threads) const {
-    const std::pair key(rows, threads);
+  const Primitive& find(const Key& key) const {
     {
       const std::shared_lock<std::shared_mutex> lock(creation_);
-      if (const auto found = products_.find(key); found != products_.end()) return found->second;
+      if (const auto found = primitives_.find(key); found != primitives_.end()) return found->second;
     }
-    const Descriptor descriptor = description(rows, packed_.get_desc());
-    Product created{dnnl::matmul(descriptor), descriptor.scratchpad_desc()};
+    const Descriptor descriptor = description(key.rows, key.x_stride);
+    Primitive created{dnnl::matmul(descriptor), descriptor.scratchpad_desc()};
     const std::unique_lock<std::shared_mutex> lock(creation_);
-    return products_.try_emplace(key, std::move(created)).first->second;
+    return primitives_.try_emplace(key, std::move(created)).first->second;
   }
 
-  void execute(const Product& product, std::size_t rows, const float* x, float* y, Workspace& workspace) const {
-    Workspace::Scope scope(workspace);
-    const auto scratch = scope.take<std::byte>({product.scratchpad.get_size()});
-    dnnl::memory source(rows_of(rows, in_), engine(), const_cast<float*>(x));
-    dnnl::memory bias(rows_of(1, out_), engine(), const_cast<float*>(bias_.data()));
-    dnnl::memory destination(rows_of(rows, out_), engine(), y);
-    dnnl::memory scratchpad(product.scratchpad, engine(), scratch.data());
-    product.primitive.execute(stream(), {{DNNL_ARG_SRC, source},
-                                         {DNNL_ARG_WEIGHTS, packed_},
-                                         {DNNL_ARG_BIAS, bias},
-                                         {DNNL_ARG_DST, destination},
-                                         {DNNL_ARG_SCRATCHPAD, scratchpad}});
-  }
-
-  dnnl::memory::dim in_;
-  dnnl::memory::dim out_;
-  std::vector<float> bias_;  // [out]
-  dnnl::memory packed_;      // [in, out] in oneDNN's blocked layout, which is the same for every row count
+  Format format_;
+  memory::dim in_;
+  memory::dim out_;
+  memory weight_;      // [in, out] in panels
+  const float* bias_;  // [out], or null
   mutable std::shared_mutex creation_;
-  mutable std::map<std::pair<std::size_t, int>, Product> products_;  // by rows and threads; grows, never shrinks
+  mutable std::map<Key, Primitive> primitives_;  // grows, never shrinks
 };
 
 }  // namespace
 
-// Any x86-64 instruction set above the portable one; oneDNN itself is not asked, since that would settle its choice.
-bool onednn_available() { return active_isa() != Isa::portable; }
+// oneDNN itself is not asked, since that would settle its choice.
+bool onednn_available() { return active_isa() >= Isa::avx512; }
 
-std::unique_ptr<MatmulKernel<float>> make_onednn_matmul(const MatrixRows& weight, std::vector<float> bias) {
-  return std::make_unique<OneDnnMatmul>(weight, std::move(bias));
+std::unique_ptr<OneDnnProduct> make_onednn_product(DType dtype, std::size_t in, std::size_t out, const void* panels,
+                                                   const float* bias) {
+  const bool has_instructions =
+      dtype == DType::f32 || active_isa() >= (dtype == DType::i8 ? Isa::avx512_vnni : Isa::avx512_bf16);
+  if (!onednn_available() || !has_instructions) return nullptr;
+  auto product = std::make_unique<Product>(dtype, in, out, panels, bias);
+  if (!product->fast()) return nullptr;
+  return product;
 }
 
 }  // namespace bertgen::detail

@@ -1,11 +1,14 @@
-// This library's own back end: panels of 64 outputs, each multiplied from start to end by one kernel.
+// Weights in panels of 64 outputs (kernels/kernels.hpp), of float, bf16 or int8; multiplied by this library's kernels,
+// or by oneDNN where it is faster.
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "backends.hpp"
+#include "bertgen/core/isa.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
 
@@ -14,111 +17,297 @@ namespace {
 
 using kernels::panel_columns;
 
-// A block is `row_block` rows by `depth_block` inputs of one panel: 128 KB of weights, which the second-level cache
-// keeps while all rows pass by them, and up to 240 KB of input beside it. A multiple of the kernel's 6 rows.
+// A block is `row_block` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
+// keeps while all rows pass by them, and up to 240 KB of input beside it. A multiple of the kernels' 6 rows.
 constexpr std::size_t row_block = 120;
-constexpr std::size_t depth_block = 512;
-// Multiply-adds below which a second thread costs more than it saves: about 2 µs.
-constexpr std::size_t grain = 65536;
+constexpr std::size_t step_block = 512;
+// Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
+// primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
+constexpr std::size_t onednn_rows = 64;
+// oneDNN reads panels in blocks of so many steps.
+constexpr std::size_t step_padding = 16;
+// Work below which a second thread costs more than it saves (about 2 µs): multiply-adds, and elements passed over.
+constexpr std::size_t product_grain = 65536;
+constexpr std::size_t element_grain = 8192;
+
+constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
+
+struct FreePages {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+using Pages = std::unique_ptr<std::byte[], FreePages>;
 
 /// Memory for packed weights: on huge pages where the system has them, since a product walks through all of it.
-struct FreePages {
-  void operator()(float* memory) const { std::free(memory); }
-};
-using Pages = std::unique_ptr<float[], FreePages>;
-
-Pages allocate_pages(std::size_t count) {
+Pages allocate_pages(std::size_t bytes) {
   constexpr std::size_t huge = std::size_t{2} << 20;
-  const std::size_t bytes = count * sizeof(float);
-  // Small matrices share pages with others; what is left of a large one's last page is not touched.
-  const std::size_t alignment = bytes < huge ? 64 : huge;
-  void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  const std::size_t alignment = bytes < huge ? 64 : huge;  // small matrices share pages with others
+  void* memory = std::aligned_alloc(alignment, round_up(std::max<std::size_t>(bytes, 1), alignment));
   if (memory == nullptr) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
   if (bytes >= huge) madvise(memory, bytes, MADV_HUGEPAGE);  // advice: it may fail
 #endif
-  return Pages(static_cast<float*>(memory));
+  return Pages(static_cast<std::byte*>(memory));
 }
 
 class PanelMatmul final : public MatmulKernel<float> {
  public:
-  PanelMatmul(const MatrixRows& weight, std::vector<float> bias, int threads)
-      : in_(weight.in()),
+  PanelMatmul(const MatrixRows& weight, std::vector<float> bias, DType dtype, MatmulBackend backend, int threads)
+      : dtype_(dtype),
+        in_(weight.in()),
         out_(weight.out()),
-        panels_((out_ + panel_columns - 1) / panel_columns),
-        weight_(allocate_pages(std::max<std::size_t>(1, panels_ * in_ * panel_columns))),
+        panels_(round_up(out_, panel_columns) / panel_columns),
+        steps_(round_up(in_, per_step()) / per_step()),
+        panel_bytes_(round_up(steps_, step_padding) * panel_columns * sizeof(std::uint32_t)),
+        weight_(allocate_pages(panels_ * panel_bytes_)),
         bias_(std::move(bias)) {
     bias_.resize(panels_ * panel_columns);
-    parallel_ranges(panels_, 1, threads, [&](std::size_t first, std::size_t last) {
-      std::vector<float> rows(panel_columns * in_);
-      for (std::size_t panel = first; panel < last; ++panel) pack(weight, panel, rows);
-    });
+    if (dtype_ == DType::i8) {
+      scales_.resize(bias_.size());
+      offsets_.resize(bias_.size());
+    }
+    pack_all(weight, threads);
+    use_onednn(backend);
   }
 
   void multiply(const float* x, std::size_t rows, float* y, Activation activation,
                 Workspace& workspace) const override {
-    const std::size_t blocks = (rows + row_block - 1) / row_block;
+    Workspace::Scope scope(workspace);
+    const Input input = prepare(x, rows, scope, workspace.threads());
+#ifdef BERTGEN_WITH_ONEDNN
+    if (onednn_ != nullptr) return multiply_by_onednn(input, rows, y, activation, workspace);
+#endif
+    const std::size_t blocks = round_up(rows, row_block) / row_block;
     const std::size_t tasks = blocks * panels_;
-    const std::size_t least = std::max<std::size_t>(1, grain * tasks / std::max<std::size_t>(1, rows * in_ * out_));
+    const std::size_t least =
+        std::max<std::size_t>(1, product_grain * tasks / std::max<std::size_t>(1, rows * in_ * out_));
     parallel_ranges(tasks, least, workspace.threads(), [&](std::size_t first, std::size_t last) {
       for (std::size_t task = first; task < last; ++task) {
         const std::size_t row = task / panels_ * row_block;
-        multiply_panel(x + row * in_, std::min(row_block, rows - row), task % panels_, y + row * out_, activation);
+        multiply_panel(input.from(row), std::min(row_block, rows - row), task % panels_, y + row * out_, activation);
       }
     });
   }
 
-  std::size_t bytes() const override { return (panels_ * in_ * panel_columns + bias_.size()) * sizeof(float); }
+  std::size_t bytes() const override {
+    return panels_ * panel_bytes_ + (bias_.size() + scales_.size() + offsets_.size()) * sizeof(float);
+  }
 
  private:
-  float* panel(std::size_t index) const { return weight_.get() + index * in_ * panel_columns; }
+  /// Rows in the type that the weights are multiplied with.
+  struct Input {
+    const std::byte* values;
+    std::size_t stride;   ///< elements from row to row
+    std::size_t size;     ///< bytes of an element
+    const float* scales;  ///< [rows], of int8
 
-  /// Transposes 64 rows of the weight; `rows` is scratch for them.
-  void pack(const MatrixRows& weight, std::size_t index, std::vector<float>& rows) {
+    Input from(std::size_t row) const {
+      return {values + row * stride * size, stride, size, scales == nullptr ? nullptr : scales + row};
+    }
+    template <typename T>
+    const T* at(std::size_t step) const {
+      return reinterpret_cast<const T*>(values + step * sizeof(std::uint32_t));
+    }
+  };
+
+  /// Inputs of a step: what fits four bytes.
+  std::size_t per_step() const { return sizeof(std::uint32_t) / size_of(dtype_); }
+
+  Input prepare(const float* x, std::size_t rows, Workspace::Scope& scope, int threads) const {
+    if (dtype_ == DType::f32) return {reinterpret_cast<const std::byte*>(x), in_, sizeof(float), nullptr};
+    const std::size_t size = size_of(dtype_);
+    const std::size_t stride = steps_ * per_step();
+    const auto values = scope.take<std::byte>({rows, stride * size});
+    const auto scales = scope.take<float>({dtype_ == DType::i8 ? rows : 0});
+    const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, in_));
+    parallel_ranges(rows, grain, threads, [&](std::size_t first, std::size_t last) {
+      for (std::size_t row = first; row < last; ++row) {
+        const float scale = encode(x + row * in_, values.row(row));
+        if (dtype_ == DType::i8) scales.data()[row] = scale;
+      }
+    });
+    return {values.data(), stride, size, dtype_ == DType::i8 ? scales.data() : nullptr};
+  }
+
+  /// One row, of inputs or of weights, in the packed type: steps_ whole steps. Returns an int8 row's scale, whose bytes
+  /// are 128 too high.
+  float encode(const float* row, std::byte* encoded) const {
+    float scale = 1;
+    if (dtype_ == DType::f32) {
+      std::memcpy(encoded, row, in_ * sizeof(float));
+    } else if (dtype_ == DType::bf16) {
+      kernels::round_to_bf16(row, in_, reinterpret_cast<std::uint16_t*>(encoded));
+    } else {
+      scale = kernels::quantize_row(row, in_, reinterpret_cast<std::uint8_t*>(encoded));
+    }
+    // What no input stands against: 0, and where bytes are 128 too high, 128.
+    std::memset(encoded + in_ * size_of(dtype_), dtype_ == DType::i8 ? 128 : 0,
+                (steps_ * per_step() - in_) * size_of(dtype_));
+    return scale;
+  }
+
+  std::byte* panel(std::size_t index) const { return weight_.get() + index * panel_bytes_; }
+
+  void pack_all(const MatrixRows& weight, int threads) {
+    const std::size_t workers =
+        std::clamp<std::size_t>(static_cast<std::size_t>(threads), 1, std::max<std::size_t>(1, panels_));
+    // Scratch of each thread: 64 rows as floats, and encoded.
+    Tensor<float> rows({workers, panel_columns * in_});
+    Tensor<std::uint32_t> encoded({workers, panel_columns * steps_});
+    parallel_for(panels_, static_cast<int>(workers), [&](std::size_t index, std::size_t thread) {
+      pack(weight, index, rows.view().row(thread), encoded.view().row(thread));
+    });
+  }
+
+  void pack(const MatrixRows& weight, std::size_t index, float* rows, std::uint32_t* encoded) {
     const std::size_t first = index * panel_columns;
     const std::size_t count = std::min(panel_columns, out_ - first);
-    weight.read(first, count, rows.data());
-    std::fill(rows.begin() + static_cast<std::ptrdiff_t>(count * in_), rows.end(), 0.0f);
-    constexpr std::size_t line = 16;  // inputs transposed at a time: a cache line of each row
-    for (std::size_t begin = 0; begin < in_; begin += line) {
-      const std::size_t end = std::min(in_, begin + line);
+    const bool as_stored = dtype_ == DType::i8 && weight.quantized();
+    if (!as_stored) weight.read(first, count, rows);
+    std::fill(encoded + count * steps_, encoded + panel_columns * steps_, 0u);
+    for (std::size_t column = 0; column < count; ++column) {
+      auto* bytes = reinterpret_cast<std::byte*>(encoded + column * steps_);
+      if (as_stored) {
+        weight.read_quantized(first + column, reinterpret_cast<std::int8_t*>(bytes), &scales_[first + column]);
+        std::memset(bytes + in_, 0, steps_ * per_step() - in_);
+      } else {
+        const float scale = encode(rows + column * in_, bytes);
+        if (dtype_ == DType::i8) {
+          make_signed(bytes);
+          scales_[first + column] = scale;
+        }
+      }
+      if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(bytes);
+    }
+    auto* packed = reinterpret_cast<std::uint32_t*>(panel(index));
+    constexpr std::size_t line = 16;  // steps transposed at a time: a cache line of each row
+    for (std::size_t begin = 0; begin < steps_; begin += line) {
+      const std::size_t end = std::min(steps_, begin + line);
       for (std::size_t column = 0; column < panel_columns; ++column) {
-        for (std::size_t k = begin; k < end; ++k) panel(index)[k * panel_columns + column] = rows[column * in_ + k];
+        for (std::size_t k = begin; k < end; ++k) packed[k * panel_columns + column] = encoded[column * steps_ + k];
       }
     }
+    std::memset(packed + steps_ * panel_columns, 0, panel_bytes_ - steps_ * panel_columns * sizeof(std::uint32_t));
+  }
+
+  /// Bytes that are 128 too high to signed ones.
+  void make_signed(std::byte* bytes) const {
+    for (std::size_t i = 0; i < steps_ * per_step(); ++i) bytes[i] ^= std::byte{128};
+  }
+  std::int32_t sum_of(const std::byte* bytes) const {
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < in_; ++i) sum += static_cast<std::int8_t>(bytes[i]);
+    return sum;
   }
 
   /// The columns of one panel for up to row_block rows.
-  void multiply_panel(const float* x, std::size_t rows, std::size_t index, float* y, Activation activation) const {
+  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, float* y, Activation activation) const {
     const std::size_t first = index * panel_columns;
     const std::size_t count = std::min(panel_columns, out_ - first);
-    alignas(64) float narrow[row_block * panel_columns];  // the last panel's, which may be wider than y
-    float* result = count == panel_columns ? y + first : narrow;
-    const std::size_t stride = count == panel_columns ? out_ : panel_columns;
-    std::size_t k = 0;
-    do {  // once where there is no input: y is the bias then
-      kernels::panel_product(x + k, in_, rows, panel(index) + k * panel_columns, std::min(depth_block, in_ - k),
-                             k == 0 ? bias_.data() + first : nullptr, result, stride);
-      k += depth_block;
-    } while (k < in_);
+    alignas(64) std::byte tile[row_block * panel_columns * sizeof(float)];
+    if (dtype_ == DType::i8) {
+      auto* sums = reinterpret_cast<std::int32_t*>(tile);
+      add_products(input, rows, index, nullptr, sums, panel_columns);
+      return finish(sums, panel_columns, rows, first, count, input.scales, y, activation);
+    }
+    // The last panel may be wider than y.
+    float* result = count == panel_columns ? y + first : reinterpret_cast<float*>(tile);
+    add_products(input, rows, index, result, nullptr, count == panel_columns ? out_ : panel_columns);
     for (std::size_t row = 0; row < rows; ++row) {
       float* values = y + row * out_ + first;
-      if (result == narrow) std::copy_n(narrow + row * panel_columns, count, values);
+      if (count != panel_columns) std::copy_n(result + row * panel_columns, count, values);
       if (activation != Activation::linear) kernels::activate(activation, values, count);
     }
   }
 
+  /// All steps of one panel, a block at a time; into `y`, or for int8 into `sums`.
+  void add_products(const Input& input, std::size_t rows, std::size_t index, float* y, std::int32_t* sums,
+                    std::size_t stride) const {
+    std::size_t step = 0;
+    do {  // once where there is no input: y is the bias then
+      const std::size_t steps = std::min(step_block, steps_ - step);
+      const std::byte* weights = panel(index) + step * panel_columns * sizeof(std::uint32_t);
+      const float* bias = step == 0 ? bias_.data() + index * panel_columns : nullptr;
+      if (dtype_ == DType::f32) {
+        kernels::panel_product(input.at<float>(step), input.stride, rows, reinterpret_cast<const float*>(weights),
+                               steps, bias, y, stride);
+      } else if (dtype_ == DType::bf16) {
+        kernels::bf16_panel_product(input.at<std::uint16_t>(step), input.stride, rows,
+                                    reinterpret_cast<const std::uint16_t*>(weights), steps, bias, y, stride);
+      } else {
+        kernels::byte_panel_product(input.at<std::uint8_t>(step), input.stride, rows,
+                                    reinterpret_cast<const std::int8_t*>(weights), steps, sums, step != 0);
+      }
+      step += steps;
+    } while (step < steps_);
+  }
+
+  /// int8's sums of columns [first, first + count) to floats, and their activation.
+  void finish(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t first, std::size_t count,
+              const float* row_scales, float* y, Activation activation) const {
+    for (std::size_t row = 0; row < rows; ++row) {
+      float* values = y + row * out_ + first;
+      kernels::dequantize_row(sums + row * sums_stride, count, row_scales[row], offsets_.data() + first,
+                              scales_.data() + first, bias_.data() + first, values);
+      if (activation != Activation::linear) kernels::activate(activation, values, count);
+    }
+  }
+
+#ifdef BERTGEN_WITH_ONEDNN
+  /// Measured (docs/performance.md): oneDNN is ahead where it has AMX, and on int8 with VNNI.
+  void use_onednn(MatmulBackend backend) {
+    const Isa least = dtype_ == DType::i8 ? Isa::avx512_vnni : Isa::amx;
+    const bool faster = dtype_ != DType::f32 && active_isa() >= least;
+    if (backend != MatmulBackend::onednn && (backend != MatmulBackend::automatic || !faster)) return;
+    onednn_ = make_onednn_product(dtype_, in_, out_, weight_.get(), dtype_ == DType::i8 ? nullptr : bias_.data());
+  }
+
+  void multiply_by_onednn(const Input& input, std::size_t rows, float* y, Activation activation,
+                          Workspace& workspace) const {
+    Workspace::Scope scope(workspace);
+    const auto sums = scope.take<std::int32_t>({dtype_ == DType::i8 ? std::min(rows, onednn_rows) : 0, out_});
+    const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, out_));
+    for (std::size_t first = 0; first < rows; first += onednn_rows) {
+      const std::size_t tile = std::min(onednn_rows, rows - first);
+      const Input part = input.from(first);
+      float* result = y + first * out_;
+      if (dtype_ != DType::i8) {
+        onednn_->multiply(part.values, part.stride, tile, result, workspace);
+        activate<float>(activation, {result, { tile, out_ }}, workspace);
+        continue;
+      }
+      onednn_->multiply(part.values, part.stride, tile, sums.data(), workspace);
+      parallel_ranges(tile, grain, workspace.threads(), [&](std::size_t begin, std::size_t end) {
+        finish(sums.row(begin), out_, end - begin, 0, out_, part.scales + begin, result + begin * out_, activation);
+      });
+    }
+  }
+#else
+  void use_onednn(MatmulBackend) {}
+#endif
+
+  DType dtype_;
   std::size_t in_;
   std::size_t out_;
   std::size_t panels_;
-  Pages weight_;             // [panels, in, 64]; outputs past the last are zero
-  std::vector<float> bias_;  // [panels, 64]
+  std::size_t steps_;
+  std::size_t panel_bytes_;
+  Pages weight_;                       // [panels, steps, 64] of four bytes; what is past `in` or `out` is zero
+  std::vector<float> bias_;            // [panels, 64]
+  std::vector<float> scales_;          // [panels, 64], of int8
+  std::vector<std::int32_t> offsets_;  // [panels, 64], of int8: 128 times the sum of an output's weights
+#ifdef BERTGEN_WITH_ONEDNN
+  std::unique_ptr<OneDnnProduct> onednn_;  // or null: this library's kernels
+#endif
 };
 
 }  // namespace
 
-std::unique_ptr<MatmulKernel<float>> make_panel_matmul(const MatrixRows& weight, std::vector<float> bias, int threads) {
-  return std::make_unique<PanelMatmul>(weight, std::move(bias), threads);
+std::unique_ptr<MatmulKernel<float>> make_panel_matmul(const MatrixRows& weight, std::vector<float> bias,
+                                                       const BuildOptions& options) {
+  return std::make_unique<PanelMatmul>(weight, std::move(bias), compute_dtype(options.dtype, weight.quantized()),
+                                       options.matmul, options.threads);
 }
 
 }  // namespace bertgen::detail

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 
+#include "bertgen/core/isa.hpp"
 #include "cli/program.hpp"
 
 namespace bertgen::test {
@@ -38,6 +39,22 @@ TEST(Bench, PrintsOneObjectWithAllKeys) {
   EXPECT_EQ(answers[0].at("threads"), 1);
   EXPECT_EQ(answers[0].at("dtype"), "f32");
   EXPECT_EQ(answers[0].at("compute_dtype"), "f32");
+}
+
+TEST(Bench, SaysWhatTypeItComputesIn) {
+  const auto type_of = [](const char* dtype, const char* isa) {
+    const Result result = bench({"--dtype", dtype, "--repeat", "1", "--warmup", "0", "--json"},
+                                {.environment = {{"BERTGEN_FORCE_ISA", isa}}});
+    if (result.status != all_answered) throw std::runtime_error(result.err);
+    const Json answer = answers_of(result).at(0);
+    return std::pair(answer.at("compute_dtype"), answer.at("dtype"));
+  };
+  EXPECT_EQ(type_of("auto", "sse4"), std::pair(Json("f32"), Json("auto")));
+  EXPECT_EQ(type_of("f16", "sse4"), std::pair(Json("f32"), Json("f16")));
+  EXPECT_EQ(type_of("int8", "sse4"), std::pair(Json("int8"), Json("int8")));
+  EXPECT_EQ(type_of("bf16", "sse4"), std::pair(Json("f32"), Json("bf16"))) << "widened where the CPU lacks it";
+  const std::string best(isa_name(active_isa()));
+  EXPECT_EQ(type_of("bf16", best.c_str()).first, active_isa() >= Isa::avx512_bf16 ? "bf16" : "f32");
 }
 
 TEST(Bench, PrintsTheSameForReading) {

@@ -29,10 +29,21 @@ TEST(Convert, ReplacesOnlyWhenForced) {
   EXPECT_TRUE(std::filesystem::exists(directory.path() / "model.safetensors"));
 }
 
-TEST(Convert, Int8IsStillToCome) {
-  const Result result = run({"convert", layout("zip"), "/nonexistent/x", "--dtype", "int8"});
-  EXPECT_EQ(result.status, wrong_usage);
-  EXPECT_NE(result.err.find("--dtype int8 is not supported yet"), std::string::npos) << result.err;
+TEST(Convert, Int8IsReadByTheOtherCommandsAndComputedIn) {
+  const TemporaryDirectory directory;
+  const std::string to = directory.path() / "int8";
+  const Result result = run({"convert", layout("zip"), to, "--dtype", "int8"});
+  ASSERT_EQ(result.status, all_answered) << result.err;
+  const auto answers = ask("generate", to, {request});
+  EXPECT_TRUE(answers[0].contains("sequences")) << answers[0];
+  EXPECT_EQ(answers, ask("generate", to, {request}, {"--dtype", "int8"}));
+  EXPECT_NE(answers, ask("generate", to, {request}, {"--dtype", "f32"})) << "log-probabilities differ";
+  // What it stores is a value for each byte: as floats and rounded anew it is the same.
+  EXPECT_EQ(run({"convert", to, to + "-f32", "--dtype", "f32"}).status, all_answered);
+  EXPECT_EQ(ask("generate", to + "-f32", {request}), ask("generate", to, {request}, {"--dtype", "f32"}));
+  const std::string report = run({"inspect", to}).out;
+  EXPECT_NE(report.find(", I8 "), std::string::npos) << report;
+  EXPECT_NE(report.find(" of weights in int8, "), std::string::npos) << report;
 }
 
 TEST(Layouts, AnswerAlike) {

@@ -64,6 +64,108 @@ TEST_F(ConvertCheckpointTest, HalvesAreThoseThatTorchRounds) {
   }
 }
 
+/// The type that a tensor of a floating checkpoint has in an int8 one: matrices that are multiplied, and words.
+DType type_in_int8(const std::string& name, const StoredTensor& tensor) {
+  const bool table =
+      name.find("position_embeddings") != std::string::npos || name.find("token_type_embeddings") != std::string::npos;
+  return tensor.shape.rank() == 2 && !table ? DType::i8 : tensor.dtype;
+}
+
+TEST_F(ConvertCheckpointTest, Int8IsTheNearestOf255StepsOfEachRow) {
+  for (const char* name : {"pair-bert-roberta", "untied", "bf16"}) {
+    convert_checkpoint(models / name, to_, {.dtype = DType::i8, .replace = true});
+    EXPECT_EQ(config()["quantization_config"], (Json{{"bits", 8}, {"quantized_by", "bertgen"}}));
+    const Weights before = load_weights(find_checkpoint(models / name));
+    const Weights after = load_weights(find_checkpoint(to_));
+    for (const auto& [tensor_name, tensor] : after.tensors()) {
+      const StoredTensor& original = *before.find(tensor_name);
+      EXPECT_EQ(tensor.dtype, type_in_int8(tensor_name, original)) << tensor_name;
+      const auto expected = original.to<double>();
+      const auto actual = tensor.to<double>();
+      for (std::size_t row = 0; row < expected.view().rows(); ++row) {
+        double largest = 0;
+        for (std::size_t i = 0; i < expected.view().cols(); ++i) {
+          largest = std::max(largest, std::abs(expected.view().row(row)[i]));
+        }
+        // Half a step, and what the float scale and product round.
+        const double bound = tensor.dtype == DType::i8 ? largest / 127 / 2 * (1 + 1e-4) : 0;
+        for (std::size_t i = 0; i < expected.view().cols(); ++i) {
+          ASSERT_NEAR(actual.view().row(row)[i], expected.view().row(row)[i], bound) << tensor_name << " " << row;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ConvertCheckpointTest, Int8AgainIsTheSameAndCanBeUndone) {
+  convert_checkpoint(models / "plain", to_, {.dtype = DType::i8});
+  for (const std::optional<DType> dtype : {std::optional<DType>(), std::optional(DType::i8)}) {
+    convert_checkpoint(to_, directory_.path() / "again", {.dtype = dtype, .replace = true});
+    EXPECT_TRUE(contents_of(directory_.path() / "again") == contents_of(to_));
+  }
+  const Weights rounded = load_weights(find_checkpoint(to_));
+  convert_checkpoint(to_, directory_.path() / "floats", {.dtype = DType::f32});
+  EXPECT_FALSE(Json::parse(content_of(directory_.path() / "floats" / "config.json")).contains("quantization_config"));
+  const Weights floats = load_weights(find_checkpoint(directory_.path() / "floats"));
+  EXPECT_EQ(floats.tensors().size(), rounded.tensors().size());
+  for (const auto& [name, tensor] : floats.tensors()) {
+    EXPECT_EQ(tensor.dtype, DType::f32) << name;
+    EXPECT_TRUE(test::same_bits(tensor.to<float>(), rounded.find(name)->to<float>())) << name;
+  }
+}
+
+TEST_F(ConvertCheckpointTest, Int8ComputesAsItsFloatsDo) {
+  convert_checkpoint(models / "pair-bert-roberta", to_, {.dtype = DType::i8});
+  convert_checkpoint(to_, directory_.path() / "floats", {.dtype = DType::f32});
+  const std::vector<TokenIds> sources = {{3, 4, 5, 6, 7}};
+  Workspace workspace(1);
+  const auto states = [&](const fs::path& from, const LoadOptions& options) {
+    const auto model = EncoderDecoderModel::from_pretrained(from, options);
+    return model.encoder().forward(sources, {}, workspace);
+  };
+  const auto expected = states(directory_.path() / "floats", {{.dtype = DType::i8}});
+  EXPECT_LT(test::largest_difference(states(to_, {}), expected), 1e-4) << "int8 unless told otherwise";
+  EXPECT_GT(test::largest_difference(states(to_, {{.dtype = DType::f32}}), expected), 1e-4);
+}
+
+TEST_F(ConvertCheckpointTest, Int8WithoutItsScalesIsRefused) {
+  convert_checkpoint(models / "plain", to_, {.dtype = DType::i8});
+  const std::string name = "decoder.bert.encoder.layer.0.output.dense.weight";
+  const auto expect_refused_after = [&](auto&& change, std::initializer_list<std::string_view> parts) {
+    Weights weights;
+    read_safetensors(to_ / "model.safetensors", weights);
+    NamedTensors tensors = weights.tensors();
+    change(tensors);
+    const fs::path damaged = directory_.path() / "damaged";
+    fs::remove_all(damaged);
+    fs::copy(to_, damaged);
+    write_safetensors(damaged / "model.safetensors", tensors, {});
+    test::expect_error<CheckpointError>([&] { EncoderDecoderModel::from_pretrained(damaged); }, parts);
+  };
+  expect_refused_after([&](NamedTensors& tensors) { tensors.erase(name + "_scale"); },
+                       {name + ": expected one of F16, BF16, F32, F64, got I8"});
+  expect_refused_after([&](NamedTensors& tensors) { tensors.at(name + "_scale").dtype = DType::f16; },
+                       {name + "_scale: expected F32 [", "], got F16 ["});
+  expect_refused_after([&](NamedTensors& tensors) { tensors.at(name + "_scale").shape = {3}; },
+                       {name + "_scale: expected F32 ["});
+}
+
+TEST_F(ConvertCheckpointTest, Int8OfWhatIsNotFiniteIsRefused) {
+  fs::copy(models / "plain", directory_.path() / "source");
+  Weights weights;
+  read_safetensors(models / "plain" / "model.safetensors", weights);
+  NamedTensors tensors = weights.tensors();
+  const std::string name = "encoder.encoder.layer.0.output.dense.weight";
+  auto values = std::make_shared<Tensor<float>>(tensors.at(name).to<float>());
+  (*values)[values->view().cols()] = std::numeric_limits<float>::infinity();
+  tensors.at(name) = {DType::f32, values->shape(), reinterpret_cast<const std::byte*>(values->data()), values};
+  write_safetensors(directory_.path() / "source" / "model.safetensors", tensors, {});
+  test::expect_error<CheckpointError>(
+      [&] { convert_checkpoint(directory_.path() / "source", to_, {.dtype = DType::i8}); },
+      {name + ": expected finite values to round to I8, got others in row 1"});
+  EXPECT_FALSE(fs::exists(to_));
+}
+
 TEST_F(ConvertCheckpointTest, ConvertedTwiceIsConvertedOnce) {
   for (const char* name : {"v4", "shared", "shared-aliases", "shared-both", "untied", "bf16", "encoder-only"}) {
     convert_checkpoint(models / name, to_, {.replace = true});

@@ -130,8 +130,8 @@ TEST_F(SavePretrainedTest, AppearsWholeOrNotAtAll) {
   test::expect_error<CheckpointError>([&] { encoder.save_pretrained(to_); },
                                       {to_.string() + ": expected an empty directory, or none, found one with files"});
   EXPECT_EQ(contents_of(to_).size(), 1u);
-  test::expect_error<ArgumentError>([&] { encoder.save_pretrained(to_, {.dtype = DType::i8, .replace = true}); },
-                                    {"expected to round to F32, BF16 or F16, got I8"});
+  test::expect_error<ArgumentError>([&] { encoder.save_pretrained(to_, {.dtype = DType::i64, .replace = true}); },
+                                    {"expected to round to F32, BF16 or F16, got I64"});
   EXPECT_EQ(contents_of(to_).size(), 1u);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,12 +22,39 @@ struct StoredTensor {
   Shape shape;
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;
+  /// Of an i8 matrix that stands for floating numbers: a float for each row, which its elements are multiples of. The
+  /// tensor that holds them owns them.
+  std::shared_ptr<const StoredTensor> scale = nullptr;
 
-  /// All elements as T. Throws CheckpointError for a type that is not floating.
+  /// What the elements of an i8 matrix's row are multiples of.
+  float row_scale(std::size_t row) const {
+    float factor = 0;
+    std::memcpy(&factor, scale->data + row * sizeof(float), sizeof(float));  // files do not align it
+    return factor;
+  }
+
+  /// True if it stands for floating numbers.
+  bool is_weight() const { return is_floating(dtype) || (dtype == DType::i8 && scale != nullptr); }
+
+  /// Rows [first, first + count) as T, rows being those of shape.rows(). Throws ArgumentError unless is_weight().
+  template <typename T>
+  void read_rows(std::size_t first, std::size_t count, T* rows) const {
+    const std::size_t cols = shape.cols();
+    const std::byte* source = data + first * cols * size_of(dtype);
+    if (scale == nullptr) return convert(dtype, source, count * cols, rows);
+    for (std::size_t row = 0; row < count; ++row) {
+      const auto factor = static_cast<T>(row_scale(first + row));
+      for (std::size_t i = row * cols; i < (row + 1) * cols; ++i) {
+        rows[i] = factor * static_cast<T>(static_cast<std::int8_t>(source[i]));
+      }
+    }
+  }
+
+  /// All elements as T. Throws as read_rows() does.
   template <typename T>
   Tensor<T> to() const {
     Tensor<T> tensor(shape);
-    convert(dtype, data, tensor.size(), tensor.data());
+    read_rows(0, shape.rows(), tensor.data());
     return tensor;
   }
 };

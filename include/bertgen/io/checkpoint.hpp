@@ -33,8 +33,9 @@ struct WeightsReport {
 
 /// All tensors of a checkpoint by the names that transformers 5 gives them: `gamma` and `beta` of a LayerNorm as
 /// `weight` and `bias`, names that the file's metadata says share another's storage beside that other. Buffers that
-/// hold no weights (`position_ids`) are ignored. Fills `report` if there is one. Throws CheckpointError; for an
-/// index that is no object of file names beside it, or names a file that is missing or lacks a tensor, too.
+/// hold no weights (`position_ids`) are ignored. An i8 matrix has its `…_scale` beside it (StoredTensor::scale). Fills
+/// `report` if there is one. Throws CheckpointError; for an index that is no object of file names beside it, or names a
+/// file that is missing or lacks a tensor, too.
 Weights load_weights(const CheckpointFiles& files, WeightsReport* report = nullptr);
 
 /// The files of a tokenizer of any kind in `directory`, and in its folders `encoder` and `decoder` where there are two
@@ -43,8 +44,10 @@ std::map<std::string, std::filesystem::path> tokenizer_files(const std::filesyst
 
 /// How a checkpoint directory is written.
 struct SaveOptions {
-  std::optional<DType> dtype = std::nullopt;  ///< f32, bf16 or f16; none: every tensor keeps its type
-  bool replace = false;                       ///< remove what is in the directory; without, it must be empty or absent
+  /// f32, bf16 or f16; or i8: matrices of products and word embeddings with a scale for each row, which transformers
+  /// cannot read. None: every tensor keeps its type.
+  std::optional<DType> dtype = std::nullopt;
+  bool replace = false;  ///< remove what is in the directory; without, it must be empty or absent
   /// Files to put there too, by their names within it, each with the file that it is a copy of.
   std::map<std::string, std::filesystem::path> files = {};
 };

@@ -26,9 +26,8 @@ void add_embedding(const StoredTensor& table, std::span<const std::int32_t> ids,
   }
   Workspace::Scope scope(workspace);
   const auto row = scope.take<T>({1, hidden});
-  const std::size_t row_bytes = hidden * size_of(table.dtype);
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    convert(table.dtype, table.data + static_cast<std::size_t>(ids[i]) * row_bytes, hidden, row.data());
+    table.read_rows(static_cast<std::size_t>(ids[i]), 1, row.data());
     y.middle_rows(i, 1).matrix() += row.matrix();
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,11 @@ namespace bertgen {
 
 /// Who multiplies.
 enum class MatmulBackend : std::uint8_t {
-  automatic,  ///< the fastest for the scalar type
+  automatic,  ///< the fastest for the type
   panels,     ///< this library's own kernels; float only
-  onednn,     ///< where the library was built with it and the CPU is x86-64 with SSE4.1; float only
-  eigen,
+  onednn,     ///< float only, where the library was built with it and the CPU has AVX-512; sizes it has no kernel for:
+              ///< panels
+  eigen,      ///< float and double, without narrower types
 };
 
 /// True if the library was built with `backend` and this CPU can run it.
@@ -26,8 +28,16 @@ bool matmul_backend_available(MatmulBackend backend);
 /// How the matrices of a model are packed.
 struct BuildOptions {
   MatmulBackend matmul = MatmulBackend::automatic;
+  /// What a float model's products compute in: f32, bf16 (inputs and weights are rounded to it) or i8 (a scale for each
+  /// output of a weight, and for each row of input as it comes). By default f32, but i8 for weights stored so.
+  std::optional<DType> dtype = std::nullopt;
   int threads = 1;  ///< that pack them
 };
+
+/// The type that products really compute in when asked for `dtype`, with weights that are stored as i8 (`quantized`) or
+/// not: bf16 needs AVX-512 BF16, and is f32 elsewhere; f16 is a type to store, and is f32. Throws ArgumentError for a
+/// type other than f32, bf16, f16 and i8.
+DType compute_dtype(std::optional<DType> dtype, bool quantized);
 
 namespace detail {
 
@@ -42,6 +52,10 @@ class MatrixRows {
   /// Writes rows [first, first + count) as T: [count, in].
   template <typename T>
   void read(std::size_t first, std::size_t count, T* rows) const;
+  /// True if all parts are i8.
+  bool quantized() const;
+  /// One row of i8 parts as it is stored, [in], and its scale.
+  void read_quantized(std::size_t row, std::int8_t* values, float* scale) const;
 
  private:
   std::vector<StoredTensor> parts_;
