@@ -48,6 +48,8 @@ const Json everything = {{"max_length", 30},
                          {"suppress_tokens", {14}},
                          {"begin_suppress_tokens", {15, 16}},
                          {"renormalize_logits", true},
+                         {"output_scores", true},
+                         {"output_logits", true},
                          {"decoder_start_token_id", 2},
                          {"bos_token_id", 3},
                          {"pad_token_id", 0},
@@ -101,11 +103,15 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.suppress_tokens, TokenIds{14});
   EXPECT_EQ(config.begin_suppress_tokens, (TokenIds{15, 16}));
   EXPECT_EQ(config.renormalize_logits, true);
+  EXPECT_EQ(config.output_scores, true);
+  EXPECT_EQ(config.output_logits, true);
   EXPECT_EQ(config.decoder_start_token_id, 2);
   EXPECT_EQ(config.bos_token_id, 3);
   EXPECT_EQ(config.pad_token_id, 0);
   EXPECT_EQ(config.eos_token_id, (TokenIds{1, 17}));
-  EXPECT_TRUE(warnings(everything).empty());
+  // What the others make idle, and nothing else.
+  EXPECT_EQ(warnings(everything), (Warnings{"g.json.max_length: has no effect beside max_new_tokens",
+                                            "g.json.min_length: has no effect beside min_new_tokens"}));
 }
 
 TEST(GenerationConfigTest, WritesWhatItReads) {
@@ -167,6 +173,8 @@ TEST(GenerationConfigTest, FieldsRefuseWrongTypesAndChangeNothing) {
       {"suppress_tokens", {-1, {-1}, "x"}},
       {"begin_suppress_tokens", {2147483648u, {1, 2.5}}},
       {"renormalize_logits", {1, "true"}},
+      {"output_scores", {1, "true"}},
+      {"output_logits", {0}},
       {"decoder_start_token_id", {-1, {2}, "2"}},
       {"bos_token_id", {-1, 0.5}},
       {"pad_token_id", {-1, "0"}},
@@ -278,13 +286,59 @@ TEST(GenerationConfigTest, KeysAreThoseOfEveryField) {
   EXPECT_EQ(keys, expected);
 }
 
-TEST(GenerationConfigTest, KeysWithoutEffectAreSkipped) {
+TEST(GenerationConfigTest, KeysThatAskForWhatIsDoneAnywayAreSkipped) {
   EXPECT_TRUE(warnings({{"transformers_version", "4.27.0"},
                         {"_from_model_config", true},
-                        {"use_cache", false},
-                        {"output_scores", true},
+                        {"use_cache", true},
+                        {"output_attentions", false},
+                        {"num_assistant_tokens", 20},
+                        {"cache_implementation", nullptr},
                         {"return_dict_in_generate", true}})
                   .empty());
+}
+
+TEST(GenerationConfigTest, KeysWithoutEffectAreWarnedOf) {
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"use_cache", false},
+                                   {"output_attentions", true},
+                                   {"output_hidden_states", true},
+                                   {"cache_implementation", "static"},
+                                   {"max_cache_len", 100},
+                                   {"prefill_chunk_size", 16},
+                                   {"compile_config", Json::object()},
+                                   {"is_assistant", true},
+                                   {"target_lookbehind", 5}}) {
+    const Warnings found = warnings({{key, value}});
+    ASSERT_EQ(found.size(), 1u) << key;
+    EXPECT_EQ(found[0].find("g.json." + std::string(key) + ": has no effect"), 0u) << found[0];
+  }
+}
+
+TEST(GenerationConfigTest, OptionsThatOthersMakeIdleAreWarnedOf) {
+  const auto expect = [](const Json& object, const Warnings& expected) {
+    EXPECT_EQ(warnings(object), expected) << object;
+  };
+  expect({{"length_penalty", 2.0}, {"early_stopping", true}},
+         {"g.json.early_stopping: has no effect without num_beams above 1",
+          "g.json.length_penalty: has no effect without num_beams above 1"});
+  expect({{"length_penalty", 2.0}, {"early_stopping", true}, {"num_beams", 2}}, {});
+  expect({{"length_penalty", 1.0}, {"early_stopping", false}}, {});
+  expect({{"min_length", 5}}, {"g.json.min_length: has no effect without eos_token_id"});
+  expect({{"min_length", 0}, {"min_new_tokens", 0}}, {});
+  expect({{"min_length", 5}, {"max_length", 4}, {"eos_token_id", 1}},
+         {"g.json.min_length: cannot be reached: it is above max_length"});
+  expect({{"min_length", 4}, {"max_length", 4}, {"eos_token_id", 1}}, {});
+  expect({{"min_new_tokens", 5}, {"max_new_tokens", 4}, {"eos_token_id", 1}},
+         {"g.json.min_new_tokens: cannot be reached: it is above max_new_tokens"});
+  expect({{"do_sample", true}, {"typical_p", 1.5}}, {"g.json.typical_p: has no effect above 1"});
+  expect({{"do_sample", true}, {"epsilon_cutoff", -1.0}, {"eta_cutoff", 1.0}},
+         {"g.json.epsilon_cutoff: has no effect outside 0 to 1", "g.json.eta_cutoff: has no effect outside 0 to 1"});
+  expect({{"seed", 3}}, {"g.json.seed: has no effect without do_sample"});
+}
+
+TEST(GenerationConfigTest, OnlyWhatAnUpdateNamesIsWarnedOf) {
+  GenerationConfig config = parse({{"num_beams", 4}, {"length_penalty", 2.0}});
+  EXPECT_TRUE(config.update(R"({"num_beams": 1})", "g.json").empty());
+  EXPECT_EQ(config.validate(), Warnings{"generation.length_penalty: has no effect without num_beams above 1"});
 }
 
 TEST(GenerationConfigTest, MoreSequencesThanBeamsAreRefused) {
@@ -313,7 +367,9 @@ TEST(GenerationConfigTest, ValidateFindsWhatUpdateWould) {
   invalid([](GenerationConfig& config) { config.repetition_penalty = std::nan(""); });
   invalid([](GenerationConfig& config) { config.encoder_repetition_penalty = 0; });
   invalid([](GenerationConfig& config) { config.sequence_bias = {{{}, 1.0}}; });
+  invalid([](GenerationConfig& config) { config.sequence_bias.emplace(); });
   invalid([](GenerationConfig& config) { config.bad_words_ids = {{1}, {}}; });
+  invalid([](GenerationConfig& config) { config.bad_words_ids.emplace(); });
 }
 
 TEST(GenerationConfigTest, ForcedIdsMustNotBeSuppressed) {
@@ -330,6 +386,19 @@ TEST(GenerationConfigTest, ForcedIdsMustNotBeSuppressed) {
   parse({{"forced_eos_token_id", {1, 3}}, {"suppress_tokens", {2, 3}}});
 }
 
+GenerationConfig from_model(const std::string& config, const Warnings& expected = {}) {
+  Warnings found;
+  const GenerationConfig generation = generation_config_from_model(config, "c.json", found);
+  EXPECT_EQ(found, expected);
+  return generation;
+}
+
+TEST(GenerationConfigFromModelTest, WarnsOfWhatHasNoEffect) {
+  from_model(R"({"temperature": 0.7, "use_cache": true, "decoder": {"cache_implementation": "static"}})",
+             {"c.json.cache_implementation: has no effect here: there is one kind of cache, and nothing to compile",
+              "c.json.temperature: has no effect without do_sample"});
+}
+
 TEST(GenerationConfigFromModelTest, TopLevelComesBeforeTheDecoder) {
   const Json model = {{"num_beams", 4},
                       {"max_length", nullptr},
@@ -341,20 +410,20 @@ TEST(GenerationConfigFromModelTest, TopLevelComesBeforeTheDecoder) {
   expected.max_length = 20;
   expected.decoder_start_token_id = 2;
   expected.eos_token_id = TokenIds{1};
-  EXPECT_EQ(generation_config_from_model(model.dump(), "config.json"), expected);
+  EXPECT_EQ(from_model(model.dump()), expected);
 }
 
 TEST(GenerationConfigFromModelTest, ModelWithoutOptionsHasNone) {
-  EXPECT_EQ(generation_config_from_model("{}", "config.json"), GenerationConfig());
-  EXPECT_EQ(generation_config_from_model(R"({"decoder": 3})", "config.json"), GenerationConfig());
+  EXPECT_EQ(from_model("{}"), GenerationConfig());
+  EXPECT_EQ(from_model(R"({"decoder": 3})"), GenerationConfig());
 }
 
 TEST(GenerationConfigFromModelTest, ErrorsNameTheFile) {
-  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"decoder": {"num_beams": "x"}})", "c.json"); },
+  test::expect_error<ConfigError>([] { from_model(R"({"decoder": {"num_beams": "x"}})"); },
                                   {"c.json.num_beams: expected"});
-  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"penalty_alpha": 0.6})", "c.json"); },
-                                  {"c.json.penalty_alpha", "not supported"});
-  test::expect_error<ConfigError>([] { generation_config_from_model("{", "c.json"); }, {"c.json: "});
+  test::expect_error<ConfigError>([] { from_model(R"({"dola_layers": "high"})"); },
+                                  {"c.json.dola_layers", "not supported"});
+  test::expect_error<ConfigError>([] { from_model("{"); }, {"c.json: "});
 }
 
 }  // namespace

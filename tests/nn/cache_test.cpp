@@ -131,6 +131,22 @@ TEST(EncoderDecoderCacheTest, RowsMayBeDroppedAndRegained) {
   EXPECT_TRUE(cache.self_groups().empty());
 }
 
+TEST(EncoderDecoderCacheTest, DroppedTokensAreSeenNoMoreAndTheirSlotsUsedAgain) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.append(Offsets{0, 3, 7}, {}, true);  // row 0: slots 0, 1, 2; row 1: slots 3, 4, 5, 6
+  cache.drop_last(Offsets{2, 1});
+  EXPECT_EQ(cache.length(0), 1u);
+  EXPECT_EQ(cache.length(1), 3u);
+  EXPECT_EQ(cache.self(0).rows(), 6u);
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{0, 6}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{3, 4, 5, 7}));
+  cache.drop_last(Offsets{0, 4});
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{0, 6, 7}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{8}));
+}
+
 TEST(EncoderDecoderCacheTest, NewKeysLieBehindTheOldOnesAndOutliveGrowth) {
   Cache cache(2, 3, 1, 0, 0);  // nothing reserved
   for (int token = 0; token < 40; ++token) {

@@ -63,6 +63,9 @@ struct GenerationConfig {
   std::optional<TokenIds> suppress_tokens;
   std::optional<TokenIds> begin_suppress_tokens;
   std::optional<bool> renormalize_logits;  ///< false
+  // What is returned beside the sequences
+  std::optional<bool> output_scores;  ///< false
+  std::optional<bool> output_logits;  ///< false
   // Special ids
   std::optional<TokenId> decoder_start_token_id;  ///< bos_token_id
   std::optional<TokenId> bos_token_id;
@@ -72,25 +75,28 @@ struct GenerationConfig {
   /// What update() does with a key that is no option of generate().
   enum class UnknownKeys : bool { refuse, warn };
 
-  /// Reads the keys of a JSON object into their fields; a null unsets its field. Known keys that cannot matter here
-  /// (`use_cache`, `transformers_version`, …) are skipped; sampling options without do_sample come back as warnings.
-  /// Throws ConfigError naming `source` and the key: a wrong type or range, an unknown key unless told to warn, an
-  /// option that is not supported and not at its neutral value. On an error nothing has changed.
+  /// Reads the keys of a JSON object into their fields; a null unsets its field. Result: warnings, each naming `source`
+  /// and the key, of those in the object that have no effect, beside the other options or at all. Throws ConfigError: a
+  /// wrong type or range, an unknown key unless told to warn, an option that is not supported and not at its neutral
+  /// value, and what validate() refuses. On an error nothing has changed.
   std::vector<std::string> update(std::string_view json, std::string_view source,
                                   UnknownKeys unknown_keys = UnknownKeys::refuse);
   /// The names of all fields, as update() knows them.
   static std::vector<std::string> keys();
   /// The fields that are set, keys in alphabetical order.
   std::string to_json() const;
-  /// Throws ConfigError where transformers does: num_return_sequences beyond num_beams, max_new_tokens of 0, forced and
-  /// suppressed ids that leave nothing.
-  void validate() const;
+  /// Throws ConfigError where transformers does: values out of range, num_return_sequences beyond num_beams, forced and
+  /// suppressed ids that leave nothing. Result: warnings of the fields that are set and have no effect beside the
+  /// others.
+  std::vector<std::string> validate() const;
 
   bool operator==(const GenerationConfig&) const = default;
 };
 
 /// The defaults of a checkpoint that has no generation_config.json: the generation keys of config.json's top level,
-/// then those of its decoder, as transformers 5 reads them. Throws ConfigError.
-GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source);
+/// then those of its decoder, as transformers 5 reads them. Appends to `warnings` as update() returns them. Throws
+/// ConfigError.
+GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source,
+                                              std::vector<std::string>& warnings);
 
 }  // namespace bertgen

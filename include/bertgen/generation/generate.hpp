@@ -2,15 +2,20 @@
 #pragma once
 
 #include "bertgen/generation/beam_search.hpp"
-#include "bertgen/generation/logits_warper.hpp"
 #include "bertgen/generation/sample.hpp"
 
 namespace bertgen {
 
 /// The generated sequences: num_return_sequences for each input, in order, best first. Unlike transformers', rows are
 /// not padded to one length.
-struct GenerateOutput {
+template <typename T>
+struct BasicGenerateOutput {
   std::vector<GeneratedSequence> sequences;
+  /// With output_scores and output_logits: of each step, counted from the end of a row's prompt, the processed scores
+  /// and the logits before any processing, [sequences, vocab]; in beam search of each beam, and the scores are
+  /// log-probabilities. Rows that took no part in a step are zero.
+  std::vector<Tensor<T>> scores = {};
+  std::vector<Tensor<T>> logits = {};
 };
 
 /// What goes into generate(), under transformers' names; one vector a sequence.
@@ -22,6 +27,15 @@ struct GenerateInputs {
   /// With do_sample: the number of each row's request, by which its random numbers are told from those of others; so a
   /// request gets the same answer in whatever batch. Empty: 0, 1, 2, …
   std::vector<std::uint64_t> requests = {};
+};
+
+/// What only code can give to generate(), under transformers' names.
+template <typename T>
+struct GenerateArguments {
+  /// The caller's own rules: applied behind the configuration's and before sampling's cut-offs, or in place of the one
+  /// of the same class.
+  LogitsProcessors<T> logits_processor = {};
+  PrefixAllowedTokens prefix_allowed_tokens_fn = {};  ///< empty: all tokens may follow
 };
 
 namespace detail {
@@ -91,6 +105,55 @@ inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_
   return limit;
 }
 
+/// The rows of a call as the searches take them. Throws as generate() does.
+inline std::vector<GenerationItem> make_items(const GenerateInputs& inputs, const GenerationConfig& config,
+                                              const EncoderDecoderConfig& model) {
+  const std::optional<TokenId> start =
+      config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
+  if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
+  check_sources(inputs.input_ids, model.encoder);
+  check_option_ids(config, model.decoder.vocab_size);
+  std::vector<TokenIds> starts = prompts(inputs, *start);
+  std::vector<GenerationItem> items;
+  for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
+    check_ids("decoder_input_ids, row " + std::to_string(s), starts[s], model.decoder.vocab_size);
+    const std::size_t limit = row_limit(config, starts[s].size(), model.decoder.max_length());
+    items.push_back({inputs.input_ids[s], std::move(starts[s]), limit});
+  }
+  return items;
+}
+
+/// The random numbers of each row, with do_sample.
+inline std::vector<RequestRandom> make_randoms(const GenerateInputs& inputs, const GenerationConfig& config) {
+  const std::size_t rows = inputs.input_ids.size();
+  if (!inputs.requests.empty() && inputs.requests.size() != rows) {
+    throw ShapeError("requests: expected " + std::to_string(rows) + " numbers, one a row of input_ids, got " +
+                     std::to_string(inputs.requests.size()));
+  }
+  std::vector<RequestRandom> randoms;
+  for (std::size_t s = 0; config.do_sample.value_or(false) && s < rows; ++s) {
+    randoms.emplace_back(config.seed.value_or(0), inputs.requests.empty() ? s : inputs.requests[s]);
+  }
+  return randoms;
+}
+
+/// The search that `config` names, over encoded sources.
+template <typename T>
+std::vector<GeneratedSequence> search(Stepper<T>& stepper, std::span<const GenerationItem> items,
+                                      std::span<const RequestRandom> randoms, const GenerationConfig& config,
+                                      const ScoreRules<T>& rules) {
+  const StoppingCriteria stopping(config.eos_token_id.value_or(TokenIds{}));
+  const std::size_t returned = config.num_return_sequences.value_or(1);
+  const bool do_sample = config.do_sample.value_or(false);
+  if (config.num_beams.value_or(1) == 1) {
+    if (do_sample) return sample<T>(stepper, items, returned, randoms, rules, stopping);
+    return greedy_search<T>(stepper, items, rules, stopping);
+  }
+  const BeamSettings settings{*config.num_beams, returned, config.length_penalty.value_or(1),
+                              config.early_stopping.value_or(EarlyStopping::no), do_sample};
+  return beam_search<T>(stepper, items, settings, rules, stopping, randoms);
+}
+
 }  // namespace detail
 
 /// Continues each sequence as `config` says; what it leaves unset has transformers' default. A result depends on its
@@ -98,57 +161,44 @@ inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_
 /// vocabularies, for sequences that would pass the position table and for empty ones, ShapeError for lists that do not
 /// fit together.
 template <typename T>
-GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
-                        const GenerationConfig& config, Workspace& workspace) {
+BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
+                                const GenerationConfig& config, Workspace& workspace,
+                                const GenerateArguments<T>& arguments = {}) {
   config.validate();
-  const std::optional<TokenId> start =
-      config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
-  if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
-  if (inputs.input_ids.empty()) return {};
-  const TransformerConfig& decoder = model.config().decoder;
-  detail::check_sources(inputs.input_ids, model.config().encoder);
-  detail::check_option_ids(config, decoder.vocab_size);
-  const TokenIds eos = config.eos_token_id.value_or(TokenIds{});
-
-  std::vector<TokenIds> prompts = detail::prompts(inputs, *start);
-  std::vector<GenerationItem> items;
+  const std::vector<GenerationItem> items = detail::make_items(inputs, config, model.config());
+  const std::vector<RequestRandom> randoms = detail::make_randoms(inputs, config);
+  if (items.empty()) return {};
   std::size_t longest = 0;
-  for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
-    detail::check_ids("decoder_input_ids, row " + std::to_string(s), prompts[s], decoder.vocab_size);
-    const std::size_t limit = detail::row_limit(config, prompts[s].size(), decoder.max_length());
-    longest = std::max(longest, limit);
-    items.push_back({inputs.input_ids[s], std::move(prompts[s]), limit});
-  }
+  for (const GenerationItem& item : items) longest = std::max(longest, item.max_length);
+  const bool beams = config.num_beams.value_or(1) > 1;
+  const std::size_t rows = items.size() * (beams ? *config.num_beams : config.num_return_sequences.value_or(1));
 
-  const bool do_sample = config.do_sample.value_or(false);
-  if (!inputs.requests.empty() && inputs.requests.size() != items.size()) {
-    throw ShapeError("requests: expected " + std::to_string(items.size()) + " numbers, one a row of input_ids, got " +
-                     std::to_string(inputs.requests.size()));
-  }
-  std::vector<RequestRandom> randoms;
-  for (std::size_t s = 0; do_sample && s < items.size(); ++s) {
-    randoms.emplace_back(config.seed.value_or(0), inputs.requests.empty() ? s : inputs.requests[s]);
-  }
-
-  const std::size_t beams = config.num_beams.value_or(1);
-  const std::size_t returned = config.num_return_sequences.value_or(1);
-  const std::size_t rows = items.size() * (beams > 1 ? beams : returned);
   const PackedBatch sources =
       model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
   EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), rows, longest);
   model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
   Stepper<T> stepper(model.decoder(), cache, items, rows, workspace);
-  const LogitsProcessors<T> processors = make_logits_processors<T>(config, eos);
-  if (beams == 1 && !do_sample) return {greedy_search<T>(stepper, items, processors, eos)};
-  if (beams == 1) return {sample<T>(stepper, items, returned, randoms, processors, eos)};
-  const BeamSettings settings{beams, returned, config.length_penalty.value_or(1),
-                              config.early_stopping.value_or(EarlyStopping::no), do_sample};
-  return {beam_search<T>(stepper, items, settings, processors, eos, randoms)};
+
+  ScoreLog<T> logits(rows);
+  ScoreLog<T> scores(rows);
+  const ScoreRules<T> rules(make_logits_processors<T>(config, config.eos_token_id.value_or(TokenIds{}),
+                                                      arguments.logits_processor, arguments.prefix_allowed_tokens_fn),
+                            beams ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
+                            config.output_logits.value_or(false) ? &logits : nullptr,
+                            config.output_scores.value_or(false) ? &scores : nullptr);
+  BasicGenerateOutput<T> output{detail::search<T>(stepper, items, randoms, config, rules)};
+  output.scores = scores.take();
+  output.logits = logits.take();
+  return output;
 }
 
-extern template GenerateOutput generate<float>(const BasicEncoderDecoderModel<float>&, const GenerateInputs&,
-                                               const GenerationConfig&, Workspace&);
-extern template GenerateOutput generate<double>(const BasicEncoderDecoderModel<double>&, const GenerateInputs&,
-                                                const GenerationConfig&, Workspace&);
+extern template BasicGenerateOutput<float> generate<float>(const BasicEncoderDecoderModel<float>&,
+                                                           const GenerateInputs&, const GenerationConfig&, Workspace&,
+                                                           const GenerateArguments<float>&);
+extern template BasicGenerateOutput<double> generate<double>(const BasicEncoderDecoderModel<double>&,
+                                                             const GenerateInputs&, const GenerationConfig&, Workspace&,
+                                                             const GenerateArguments<double>&);
+
+using GenerateOutput = BasicGenerateOutput<float>;
 
 }  // namespace bertgen

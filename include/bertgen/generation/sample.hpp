@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bertgen/generation/random.hpp"
+#include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
 
 namespace bertgen {
@@ -30,13 +31,13 @@ std::size_t draw(std::span<const T> scores, double uniform) {
   return last;
 }
 
-/// Continues each item `copies` times until an end token or its max_length; sequences that ended take no further part.
-/// The copies of an item follow one another. choose(sequence, step, scores): the index of the next token, step counted
-/// from 0 behind the prompt.
+/// Continues each item `copies` times until it is complete; sequences that are take no further part. The copies of an
+/// item follow one another. choose(sequence, step, scores): the index of the next token, step counted from 0 behind the
+/// prompt.
 template <typename T, typename Choose>
 std::vector<GeneratedSequence> token_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                            std::size_t copies, const LogitsProcessors<T>& processors,
-                                            const TokenIds& eos, Choose choose) {
+                                            std::size_t copies, const ScoreRules<T>& rules,
+                                            const StoppingCriteria& stopping, Choose choose) {
   std::vector<GeneratedSequence> sequences(items.size() * copies);
   std::vector<std::size_t> live(sequences.size());  // the sequence of each row to be chosen for
   std::vector<std::size_t> rows(sequences.size());  // and its row of scores
@@ -54,21 +55,26 @@ std::vector<GeneratedSequence> token_search(Stepper<T>& stepper, std::span<const
     chosen.clear();
     kept.clear();
     for (std::size_t i = 0; i < live.size(); ++i) {
-      const GenerationItem& item = items[live[i] / copies];
+      const std::size_t source = live[i] / copies;
+      const GenerationItem& item = items[source];
       GeneratedSequence& sequence = sequences[live[i]];
-      const std::span<T> scores(logits.row(rows[i]), logits.cols());
-      if (i == 0 || rows[i] != rows[i - 1]) {
-        process<T>(processors, {sequence.ids, item.encoder_ids, item.prompt.size(), item.max_length}, scores);
+      const TensorView<T> row = logits.middle_rows(rows[i], 1);
+      const bool first = sequence.ids.size() == item.prompt.size();
+      if (!first || i == 0 || rows[i] != rows[i - 1]) {
+        const LogitsContext context{sequence.ids, item.encoder_ids, item.prompt.size(), item.max_length, source};
+        rules.apply({&context, 1}, row, live[i], first ? copies : 1);
       }
-      const std::size_t best = choose(live[i], sequence.ids.size() - item.prompt.size(), std::span<const T>(scores));
-      const auto id = static_cast<TokenId>(best);
-      sequence.ids.push_back(id);
+      const std::span<const T> scores(row.data(), row.cols());
+      const std::size_t best = choose(live[i], sequence.ids.size() - item.prompt.size(), scores);
+      const bool complete = stopping(item, sequence.ids, static_cast<TokenId>(best));
+      sequence.ids.push_back(static_cast<TokenId>(best));
       sequence.token_log_probs.push_back(static_cast<double>(scores[best] - log_sum_exp<T>(scores)));
       sequence.score += sequence.token_log_probs.back();
-      if (ends(eos, id) || sequence.ids.size() >= item.max_length) continue;
+      ++sequence.steps;
+      if (complete) continue;
       live[kept.size()] = live[i];
       kept.push_back(rows[i]);
-      chosen.push_back(id);
+      chosen.push_back(sequence.ids.back());
     }
     if (kept.empty()) return sequences;
     live.resize(kept.size());
@@ -82,17 +88,17 @@ std::vector<GeneratedSequence> token_search(Stepper<T>& stepper, std::span<const
 /// One sequence an item, of the likeliest tokens.
 template <typename T>
 std::vector<GeneratedSequence> greedy_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                             const LogitsProcessors<T>& processors, const TokenIds& eos) {
-  return token_search<T>(stepper, items, 1, processors, eos,
+                                             const ScoreRules<T>& rules, const StoppingCriteria& stopping) {
+  return token_search<T>(stepper, items, 1, rules, stopping,
                          [](std::size_t, std::size_t, std::span<const T> scores) { return likeliest<T>(scores); });
 }
 
 /// `copies` independent samples an item. randoms: one an item.
 template <typename T>
 std::vector<GeneratedSequence> sample(Stepper<T>& stepper, std::span<const GenerationItem> items, std::size_t copies,
-                                      std::span<const RequestRandom> randoms, const LogitsProcessors<T>& processors,
-                                      const TokenIds& eos) {
-  return token_search<T>(stepper, items, copies, processors, eos,
+                                      std::span<const RequestRandom> randoms, const ScoreRules<T>& rules,
+                                      const StoppingCriteria& stopping) {
+  return token_search<T>(stepper, items, copies, rules, stopping,
                          [&](std::size_t sequence, std::size_t step, std::span<const T> scores) {
                            const double uniform = randoms[sequence / copies].uniform(step, sequence % copies);
                            return draw<T>(scores, uniform);

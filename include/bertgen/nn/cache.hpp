@@ -89,6 +89,19 @@ class EncoderDecoderCache {
     sources_.swap(next_sources_);
   }
 
+  /// Row r forgets its last counts[r] tokens, none of which may be hidden. Slots that were given out last and that no
+  /// row has any more are given out again.
+  void drop_last(std::span<const std::size_t> counts) {
+    std::size_t used = 0;
+    for (std::size_t row = 0; row < rows(); ++row) {
+      std::vector<std::int32_t>& slots = slots_[row];
+      slots.resize(slots.size() - counts[row]);
+      positions_[row] -= counts[row];
+      if (!slots.empty()) used = std::max(used, static_cast<std::size_t>(slots.back()) + 1);  // slots only rise
+    }
+    used_ = used;
+  }
+
   /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for.
   TensorView<T> new_self(std::size_t layer, std::size_t tokens) {
     return {self_[layer].get() + first_new_ * 2 * hidden_, {tokens, 2 * hidden_}};
