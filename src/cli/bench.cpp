@@ -102,7 +102,7 @@ class Bench {
     const std::size_t rows = items.size() * bench_.num_beams;
     auto cache = model.decoder().make_cache(items.size(), rows, bench_.new_tokens + 1);
     model.attend_to(sources(), encode(), cache, workspace);
-    Stepper<float> stepper(model.decoder(), cache, items, rows, workspace);
+    Stepper<float> stepper(model.decoder(), cache, items, {.rows = rows}, workspace);
     stepper.prefill(items);
     std::vector<std::size_t> parents;
     for (std::size_t row = 0; row < rows; ++row) parents.push_back(row / bench_.num_beams);

@@ -24,6 +24,10 @@ void for_each_field(Config& config, Visitor&& visit) {
   visit("num_return_sequences", config.num_return_sequences);
   visit("length_penalty", config.length_penalty);
   visit("early_stopping", config.early_stopping);
+  visit("num_beam_groups", config.num_beam_groups);
+  visit("diversity_penalty", config.diversity_penalty);
+  visit("force_words_ids", config.force_words_ids);
+  visit("penalty_alpha", config.penalty_alpha);
   visit("do_sample", config.do_sample);
   visit("temperature", config.temperature);
   visit("top_h", config.top_h);
@@ -112,6 +116,22 @@ void read(const JsonFields& fields, const char* key, std::optional<std::vector<T
   for (const Json& value : fields.raw(key)) field->push_back(read_sequence(fields, key, value));
 }
 
+/// A word is a list of ids, or a list of such lists of which one is wanted.
+void read(const JsonFields& fields, const char* key, std::optional<std::vector<ForcedWord>>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  if (!fields.raw(key).is_array()) fields.fail(key, "a list of words, each a list of token ids or of such lists");
+  field.emplace();
+  for (const Json& word : fields.raw(key)) {
+    ForcedWord& alternatives = field->emplace_back();
+    if (word.is_array() && !word.empty() && word[0].is_array()) {
+      for (const Json& ids : word) alternatives.push_back(read_sequence(fields, key, ids));
+    } else {
+      alternatives.push_back(read_sequence(fields, key, word));
+    }
+  }
+}
+
 void read(const JsonFields& fields, const char* key, std::optional<std::vector<std::pair<TokenIds, double>>>& field) {
   field.reset();
   if (!fields.has(key)) return;
@@ -133,6 +153,11 @@ Json written(const Value& value) {
 Json written(EarlyStopping value) {
   return value == EarlyStopping::never ? Json("never") : Json(value == EarlyStopping::yes);
 }
+Json written(const std::vector<ForcedWord>& words) {
+  Json list = Json::array();
+  for (const ForcedWord& word : words) list.push_back(word.size() == 1 ? Json(word[0]) : Json(word));
+  return list;
+}
 Json written(const ExponentialDecay& value) { return Json::array({value.start, value.factor}); }
 
 /// A key that is no field, with the values that ask for nothing which is not done anyway; null is one always.
@@ -146,11 +171,7 @@ const std::vector<OtherKey>& other_keys() {
   constexpr const char* other_tokenizer = "has no effect here: assistants share the model's tokenizer";
   constexpr const char* not_returned = "has no effect here: generate() returns none";
   static const std::vector<OtherKey> keys = {
-      {"num_beam_groups", {1}},
-      {"diversity_penalty", {0.0}},
-      {"penalty_alpha", {0.0}},
       {"constraints", {}},
-      {"force_words_ids", {}},
       {"dola_layers", {}},
       {"guidance_scale", {1.0}},
       {"watermarking_config", {}},
@@ -211,7 +232,7 @@ std::vector<Idle> idle_options(const GenerationConfig& config) {
   };
   check_sampling("temperature", config.temperature.value_or(1) != 1);
   check_sampling("top_h", config.top_h.has_value());
-  check_sampling("top_k", config.top_k.value_or(50) != 50);
+  check_sampling("top_k", config.top_k.value_or(50) != 50 && config.penalty_alpha.value_or(0) <= 0);
   check_sampling("top_p", config.top_p.value_or(1) != 1);
   check_sampling("min_p", config.min_p.has_value());
   check_sampling("typical_p", config.typical_p.value_or(1) != 1);
@@ -228,6 +249,12 @@ std::vector<Idle> idle_options(const GenerationConfig& config) {
         "has no effect without num_beams above 1");
   check(one_beam && config.length_penalty.value_or(1) != 1, "length_penalty",
         "has no effect without num_beams above 1");
+  check(one_beam && config.num_beam_groups.value_or(1) != 1, "num_beam_groups",
+        "has no effect without num_beams above 1");
+  check(one_beam && config.diversity_penalty.value_or(0) != 0, "diversity_penalty",
+        "has no effect without num_beams above 1");
+  check(config.penalty_alpha.value_or(0) != 0 && config.mode() != GenerationMode::contrastive_search, "penalty_alpha",
+        "has no effect with num_beams, do_sample or a top_k up to 1");
   check(config.max_length && config.max_new_tokens, "max_length", "has no effect beside max_new_tokens");
   check(config.min_length.value_or(0) > 0 && config.min_new_tokens, "min_length",
         "has no effect beside min_new_tokens");
@@ -297,6 +324,49 @@ bool within(const TokenIds& ids, const TokenIds& set) {
   return !ids.empty() && std::all_of(ids.begin(), ids.end(), [&set](TokenId id) { return lists(set, id); });
 }
 
+[[noreturn]] void fail(const std::string& what) { throw ConfigError("generation: " + what); }
+
+/// Whether one of the sequences begins another, or is it.
+bool any_begins_another(const ForcedWord& word) {
+  for (std::size_t i = 0; i < word.size(); ++i) {
+    for (std::size_t j = 0; j < word.size(); ++j) {
+      if (i == j || word[i].size() > word[j].size()) continue;
+      if (std::equal(word[i].begin(), word[i].end(), word[j].begin())) return true;
+    }
+  }
+  return false;
+}
+
+/// Options of group and constrained beam search.
+void validate_beam_modes(const GenerationConfig& config) {
+  const std::size_t beams = config.num_beams.value_or(1);
+  const std::size_t groups = config.num_beam_groups.value_or(1);
+  const double diversity = config.diversity_penalty.value_or(0);
+  if (groups == 0) fail("num_beam_groups: expected at least 1, got 0");
+  if (beams > 1 && (groups > 1 || diversity != 0)) {
+    if (groups == 1) fail("diversity_penalty: expected num_beam_groups above 1 with it, got 1");
+    if (config.do_sample.value_or(false)) fail("num_beam_groups: expected do_sample false with them, got true");
+    if (beams % groups != 0) {
+      fail("num_beams: expected a multiple of num_beam_groups, " + std::to_string(groups) + ", got " +
+           std::to_string(beams));
+    }
+    if (!(diversity > 0)) {
+      fail("diversity_penalty: expected a number above 0 with num_beam_groups, got " + std::to_string(diversity));
+    }
+  }
+  if (!config.force_words_ids) return;
+  if (config.force_words_ids->empty()) fail("force_words_ids: expected at least one word, got none");
+  for (const ForcedWord& word : *config.force_words_ids) {
+    if (word.empty() || lists(word, TokenIds{})) {
+      fail("force_words_ids: expected non-empty lists of token ids, got an empty one");
+    }
+    if (any_begins_another(word)) fail("force_words_ids: expected alternatives that do not begin each other");
+  }
+  if (beams == 1) fail("force_words_ids: expected num_beams above 1 with it, got 1");
+  if (config.do_sample.value_or(false)) fail("force_words_ids: expected do_sample false with it, got true");
+  if (groups > 1) fail("force_words_ids: expected num_beam_groups 1 with it, got " + std::to_string(groups));
+}
+
 }  // namespace
 
 std::vector<std::string> GenerationConfig::update(std::string_view json, std::string_view source,
@@ -311,6 +381,18 @@ std::vector<std::string> GenerationConfig::keys() {
   return names;
 }
 
+GenerationMode GenerationConfig::mode() const {
+  const bool samples = do_sample.value_or(false);
+  if (force_words_ids) return GenerationMode::constrained_beam_search;
+  if (num_beams.value_or(1) == 1) {
+    if (samples) return GenerationMode::sample;
+    const bool contrasts = penalty_alpha.value_or(0) > 0 && top_k.value_or(50) > 1;
+    return contrasts ? GenerationMode::contrastive_search : GenerationMode::greedy_search;
+  }
+  if (num_beam_groups.value_or(1) > 1) return GenerationMode::group_beam_search;
+  return samples ? GenerationMode::beam_sample : GenerationMode::beam_search;
+}
+
 std::string GenerationConfig::to_json() const {
   Json object = Json::object();
   for_each_field(*this, [&object](const char* key, const auto& field) {
@@ -320,7 +402,7 @@ std::string GenerationConfig::to_json() const {
 }
 
 std::vector<std::string> GenerationConfig::validate() const {
-  const auto fail = [](const std::string& what) { throw ConfigError("generation: " + what); };
+  validate_beam_modes(*this);
   if (max_new_tokens == 0u) fail("max_new_tokens: expected at least 1, got 0");
   if (num_beams == 0u) fail("num_beams: expected at least 1, got 0");
   if (num_return_sequences == 0u) fail("num_return_sequences: expected at least 1, got 0");

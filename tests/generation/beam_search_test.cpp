@@ -327,7 +327,7 @@ class BeamSearchTest : public testing::Test {
     sources = pack(ids, {}, HiddenPositions::keep);
     auto cache = model_.decoder().make_cache(items.size());
     model_.attend_to(sources, model_.encoder().forward(sources, workspace_), cache, workspace_);
-    Stepper<double> stepper(model_.decoder(), cache, items, items.size() * settings.num_beams, workspace_);
+    Stepper<double> stepper(model_.decoder(), cache, items, {.rows = items.size() * settings.num_beams}, workspace_);
     const ScoreRules<double> rules(make_logits_processors<double>(config, eos_),
                                    ScoreRules<double>::Of::log_probabilities);
     return beam_search<double>(stepper, items, settings, rules, StoppingCriteria(eos_));

@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 using Warnings = std::vector<std::string>;
 
-/// Every field, away from its default.
+/// Every field, away from its default, but those of searches that exclude sampling and each other.
 const Json everything = {{"max_length", 30},
                          {"max_new_tokens", 12},
                          {"min_length", 3},
@@ -54,6 +54,10 @@ const Json everything = {{"max_length", 30},
                          {"bos_token_id", 3},
                          {"pad_token_id", 0},
                          {"eos_token_id", {1, 17}}};
+
+const Json groups = {{"num_beams", 4}, {"num_beam_groups", 2}, {"diversity_penalty", 0.5}};
+const Json contrast = {{"penalty_alpha", 0.6}, {"top_k", 4}};
+const Json words = {{"num_beams", 2}, {"force_words_ids", {{5, 6}, {{7}, {8, 9}}}}};
 
 GenerationConfig parse(const Json& object) {
   GenerationConfig config;
@@ -114,9 +118,70 @@ TEST(GenerationConfigTest, ReadsEveryField) {
                                             "g.json.min_length: has no effect beside min_new_tokens"}));
 }
 
+TEST(GenerationConfigTest, ReadsTheFieldsOfOtherSearches) {
+  EXPECT_EQ(parse(groups).num_beam_groups, 2u);
+  EXPECT_EQ(parse(groups).diversity_penalty, 0.5);
+  EXPECT_EQ(parse(contrast).penalty_alpha, 0.6);
+  EXPECT_EQ(parse(words).force_words_ids, (std::vector<ForcedWord>{{{5, 6}}, {{7}, {8, 9}}}));
+  for (const Json& object : {groups, contrast, words}) EXPECT_TRUE(warnings(object).empty());
+}
+
 TEST(GenerationConfigTest, WritesWhatItReads) {
-  EXPECT_EQ(Json::parse(parse(everything).to_json()), everything);
-  EXPECT_EQ(parse(Json::parse(parse(everything).to_json())), parse(everything));
+  for (const Json& object : {everything, groups, contrast, words}) {
+    EXPECT_EQ(Json::parse(parse(object).to_json()), object);
+  }
+}
+
+TEST(GenerationConfigTest, ModeIsTransformers) {
+  const auto mode = [](const Json& object) { return parse(object).mode(); };
+  EXPECT_EQ(mode(Json::object()), GenerationMode::greedy_search);
+  EXPECT_EQ(mode({{"do_sample", true}}), GenerationMode::sample);
+  EXPECT_EQ(mode({{"num_beams", 2}}), GenerationMode::beam_search);
+  EXPECT_EQ(mode({{"num_beams", 2}, {"do_sample", true}}), GenerationMode::beam_sample);
+  EXPECT_EQ(mode(groups), GenerationMode::group_beam_search);
+  EXPECT_EQ(mode(words), GenerationMode::constrained_beam_search);
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}}), GenerationMode::contrastive_search);  // top_k is 50
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}, {"top_k", 1}}), GenerationMode::greedy_search);
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}, {"do_sample", true}}), GenerationMode::sample);
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}, {"num_beams", 2}}), GenerationMode::beam_search);
+}
+
+TEST(GenerationConfigTest, SearchesExcludeEachOther) {
+  const auto expect_refused = [](Json object, const Json& more, std::string_view message) {
+    object.update(more);
+    test::expect_error<ConfigError>([&] { parse(object); }, {message});
+  };
+  expect_refused(groups, {{"do_sample", true}}, "num_beam_groups: expected do_sample false with them, got true");
+  expect_refused(groups, {{"num_beam_groups", 3}}, "num_beams: expected a multiple of num_beam_groups, 3, got 4");
+  expect_refused(groups, {{"num_beam_groups", 8}}, "num_beams: expected a multiple of num_beam_groups, 8, got 4");
+  expect_refused(groups, {{"num_beam_groups", 0}}, "num_beam_groups: expected at least 1, got 0");
+  expect_refused(groups, {{"num_beam_groups", 1}},
+                 "diversity_penalty: expected num_beam_groups above 1 with it, got 1");
+  expect_refused(groups, {{"diversity_penalty", nullptr}}, "diversity_penalty: expected a number above 0");
+  expect_refused(groups, {{"diversity_penalty", -1.0}}, "diversity_penalty: expected a number above 0");
+  expect_refused(words, {{"num_beams", 1}}, "force_words_ids: expected num_beams above 1 with it, got 1");
+  expect_refused(words, {{"do_sample", true}}, "force_words_ids: expected do_sample false with it, got true");
+  expect_refused(words, {{"num_beam_groups", 2}, {"diversity_penalty", 0.5}},
+                 "force_words_ids: expected num_beam_groups 1 with it, got 2");
+}
+
+TEST(GenerationConfigTest, ForcedWordsMustBeSome) {
+  for (const auto& [value, message] :
+       {std::pair<Json, const char*>{Json::array(), "expected at least one word, got none"},
+        {{{5}, Json::array()}, "expected non-empty lists of token ids"},
+        {{{5}, {{6}, Json::array()}}, "expected non-empty lists of token ids"},
+        {{5}, "expected non-empty lists of token ids"},
+        {{{5}, {{6}, 7}}, "expected non-empty lists of token ids"},
+        {{{5, -1}}, "expected a token id or a list of them"},
+        {{{{5}, {5, 6}}}, "expected alternatives that do not begin each other"},
+        {{{{5, 6}, {5, 6}}}, "expected alternatives that do not begin each other"},
+        {5, "expected a list of words"}}) {
+    test::expect_error<ConfigError>(
+        [&, &v = value] {
+          parse({{"num_beams", 2}, {"force_words_ids", v}});
+        },
+        {"force_words_ids: ", message});
+  }
 }
 
 TEST(GenerationConfigTest, EarlyStoppingHasThreeValues) {
@@ -233,15 +298,15 @@ TEST(GenerationConfigTest, SamplingMayReturnAnyNumberOfSequences) {
 }
 
 TEST(GenerationConfigTest, UnsupportedOptionsAreRefusedUnlessNeutral) {
-  for (const auto& [key, value] : {std::pair<const char*, Json>{"num_beam_groups", 2},
-                                   {"diversity_penalty", 0.5},
-                                   {"penalty_alpha", 0.6},
-                                   {"constraints", {1}},
-                                   {"force_words_ids", {{1}}},
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"constraints", {1}},
                                    {"dola_layers", "high"},
                                    {"guidance_scale", 2.0},
+                                   {"watermarking_config", {{"bias", 2.0}}},
                                    {"max_time", 1.0},
                                    {"stop_strings", "x"},
+                                   {"assistant_early_exit", 2},
+                                   {"assistant_ensemble_weight", 0.5},
+                                   {"use_mtp", true},
                                    {"token_healing", true}}) {
     test::expect_error<ConfigError>([&, &k = key, &v = value] { parse({{k, v}}); }, {key, "not supported", "got "});
   }
@@ -280,7 +345,11 @@ TEST(GenerationConfigTest, UnknownOptionsAreRefusedOrWarnedOf) {
 
 TEST(GenerationConfigTest, KeysAreThoseOfEveryField) {
   std::vector<std::string> expected;
-  for (const auto& [key, value] : everything.items()) expected.push_back(key);
+  for (const Json& object : {everything, groups, contrast, words}) {
+    for (const auto& [key, value] : object.items()) expected.push_back(key);
+  }
+  std::sort(expected.begin(), expected.end());
+  expected.erase(std::unique(expected.begin(), expected.end()), expected.end());
   std::vector<std::string> keys = GenerationConfig::keys();
   std::sort(keys.begin(), keys.end());
   EXPECT_EQ(keys, expected);
@@ -322,6 +391,13 @@ TEST(GenerationConfigTest, OptionsThatOthersMakeIdleAreWarnedOf) {
           "g.json.length_penalty: has no effect without num_beams above 1"});
   expect({{"length_penalty", 2.0}, {"early_stopping", true}, {"num_beams", 2}}, {});
   expect({{"length_penalty", 1.0}, {"early_stopping", false}}, {});
+  expect({{"num_beam_groups", 2}, {"diversity_penalty", 0.5}},
+         {"g.json.num_beam_groups: has no effect without num_beams above 1",
+          "g.json.diversity_penalty: has no effect without num_beams above 1"});
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"num_beams", 2}, {"do_sample", true}}) {
+    expect({{"penalty_alpha", 0.6}, {key, value}},
+           {"g.json.penalty_alpha: has no effect with num_beams, do_sample or a top_k up to 1"});
+  }
   expect({{"min_length", 5}}, {"g.json.min_length: has no effect without eos_token_id"});
   expect({{"min_length", 0}, {"min_new_tokens", 0}}, {});
   expect({{"min_length", 5}, {"max_length", 4}, {"eos_token_id", 1}},

@@ -356,6 +356,27 @@ TYPED_TEST(LogitsProcessorTest, AllowedTokensStayBannedWhereAnotherBeamHasSome) 
   EXPECT_EQ(hopeless.values(), (std::vector<TypeParam>{0, banned, banned, 0}));
 }
 
+TYPED_TEST(LogitsProcessorTest, DiversityTakesTokensOfEarlierGroupsDownOnceForEachBeam) {
+  const processors::HammingDiversity<TypeParam> rule(0.5);
+  std::vector<TypeParam> scores(golden_scores.begin(), golden_scores.end());
+  const TokenIds chosen = {3, 5, 3};
+  rule.process({.ids = golden_ids, .encoder_ids = golden_ids, .earlier_groups = chosen}, scores);
+  EXPECT_EQ(scores, (std::vector<TypeParam>{1, 2, -1, -0.5, -2, 2.5}));
+  rule.process({.ids = golden_ids, .encoder_ids = golden_ids}, scores);
+  EXPECT_EQ(scores, (std::vector<TypeParam>{1, 2, -1, -0.5, -2, 2.5}));
+}
+
+TYPED_TEST(LogitsProcessorTest, DiversityComesBehindTheBias) {
+  this->config_.num_beams = 4;
+  this->config_.num_beam_groups = 2;
+  this->config_.diversity_penalty = 1;
+  this->config_.sequence_bias = {{{3}, 1.0}};
+  this->config_.repetition_penalty = 2;
+  const auto rules = make_logits_processors<TypeParam>(this->config_, this->eos_);
+  ASSERT_EQ(rules.size(), 3u);
+  EXPECT_NE(dynamic_cast<const processors::HammingDiversity<TypeParam>*>(rules[1].get()), nullptr);
+}
+
 TYPED_TEST(LogitsProcessorTest, AllowedTokensMustBeSomeOfTheVocabulary) {
   this->allowed_ = [](std::size_t, std::span<const TokenId>) { return TokenIds{}; };
   test::expect_error<ArgumentError>([this] { this->process(); },

@@ -16,6 +16,7 @@ struct BeamSettings {
   double length_penalty = 1;
   EarlyStopping early_stopping = EarlyStopping::no;
   bool do_sample = false;
+  std::size_t num_beam_groups = 1;  ///< of group_beam_search()
 };
 
 /// One item's search in a batch of them.

@@ -25,6 +25,20 @@ struct ExponentialDecay {
   bool operator==(const ExponentialDecay&) const = default;
 };
 
+/// What an answer must have: one of several sequences of ids, none of which begins another.
+using ForcedWord = std::vector<TokenIds>;
+
+/// Which search a configuration names.
+enum class GenerationMode : std::uint8_t {
+  greedy_search,
+  sample,
+  contrastive_search,
+  beam_search,
+  beam_sample,
+  group_beam_search,
+  constrained_beam_search,
+};
+
 /// Hugging Face's GenerationConfig. An unset field has the default named beside it; lengths count the decoder's prompt,
 /// the start token included, unless they say "new".
 struct GenerationConfig {
@@ -38,6 +52,10 @@ struct GenerationConfig {
   std::optional<std::size_t> num_return_sequences;  ///< 1; at most num_beams, without do_sample
   std::optional<double> length_penalty;             ///< 1; scores are divided by length ^ length_penalty
   std::optional<EarlyStopping> early_stopping;      ///< no
+  std::optional<std::size_t> num_beam_groups;       ///< 1; above it, groups of beams that avoid each other's tokens
+  std::optional<double> diversity_penalty;          ///< 0; by how much: taken off a token's score for each beam
+  std::optional<std::vector<ForcedWord>> force_words_ids;  ///< beam search for answers that have all of these
+  std::optional<double> penalty_alpha;                     ///< 0; above it and with top_k above 1 contrastive search
   // Sampling; the others but temperature drop tokens
   std::optional<bool> do_sample;         ///< false
   std::optional<double> temperature;     ///< 1
@@ -71,6 +89,8 @@ struct GenerationConfig {
   std::optional<TokenId> bos_token_id;
   std::optional<TokenId> pad_token_id;
   std::optional<TokenIds> eos_token_id;  ///< none: only length ends a sequence
+
+  GenerationMode mode() const;
 
   /// What update() does with a key that is no option of generate().
   enum class UnknownKeys : bool { refuse, warn };

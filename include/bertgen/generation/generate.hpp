@@ -1,8 +1,9 @@
 // generate(): from source ids to generated ids, by the search that the configuration names.
 #pragma once
 
-#include "bertgen/generation/beam_search.hpp"
-#include "bertgen/generation/sample.hpp"
+#include "bertgen/generation/constrained_beam_search.hpp"
+#include "bertgen/generation/contrastive_search.hpp"
+#include "bertgen/generation/group_beam_search.hpp"
 
 namespace bertgen {
 
@@ -85,6 +86,9 @@ inline void check_option_ids(const GenerationConfig& config, std::size_t vocab) 
   for (const TokenIds& word : config.bad_words_ids.value_or(std::vector<TokenIds>{})) {
     check_ids("bad_words_ids", word, vocab);
   }
+  for (const ForcedWord& word : config.force_words_ids.value_or(std::vector<ForcedWord>{})) {
+    for (const TokenIds& alternative : word) check_ids("force_words_ids", alternative, vocab);
+  }
   if (!config.sequence_bias) return;
   for (const auto& [sequence, bias] : *config.sequence_bias) check_ids("sequence_bias", sequence, vocab);
 }
@@ -144,14 +148,37 @@ std::vector<GeneratedSequence> search(Stepper<T>& stepper, std::span<const Gener
                                       const ScoreRules<T>& rules) {
   const StoppingCriteria stopping(config.eos_token_id.value_or(TokenIds{}));
   const std::size_t returned = config.num_return_sequences.value_or(1);
-  const bool do_sample = config.do_sample.value_or(false);
-  if (config.num_beams.value_or(1) == 1) {
-    if (do_sample) return sample<T>(stepper, items, returned, randoms, rules, stopping);
-    return greedy_search<T>(stepper, items, rules, stopping);
+  const GenerationMode mode = config.mode();
+  const BeamSettings beams{config.num_beams.value_or(1),        returned,
+                           config.length_penalty.value_or(1),   config.early_stopping.value_or(EarlyStopping::no),
+                           mode == GenerationMode::beam_sample, config.num_beam_groups.value_or(1)};
+  switch (mode) {
+    case GenerationMode::sample:
+      return sample<T>(stepper, items, returned, randoms, rules, stopping);
+    case GenerationMode::contrastive_search:
+      return contrastive_search<T>(stepper, items, {config.top_k.value_or(50), *config.penalty_alpha}, rules, stopping);
+    case GenerationMode::group_beam_search: {
+      const TokenIds& eos = stopping.eos();
+      const TokenId pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
+      return group_beam_search<T>(stepper, items, beams, rules, stopping, pad);
+    }
+    case GenerationMode::constrained_beam_search:
+      return constrained_beam_search<T>(stepper, items, beams, rules, stopping, *config.force_words_ids);
+    case GenerationMode::beam_search:
+    case GenerationMode::beam_sample:
+      return beam_search<T>(stepper, items, beams, rules, stopping, randoms);
+    case GenerationMode::greedy_search:
+      break;
   }
-  const BeamSettings settings{*config.num_beams, returned, config.length_penalty.value_or(1),
-                              config.early_stopping.value_or(EarlyStopping::no), do_sample};
-  return beam_search<T>(stepper, items, settings, rules, stopping, randoms);
+  return greedy_search<T>(stepper, items, rules, stopping);
+}
+
+/// The rows of all items that a search has at a time.
+inline StepLimits step_limits(const GenerationConfig& config, std::size_t items) {
+  if (config.mode() == GenerationMode::contrastive_search) {
+    return {.rows = items * config.top_k.value_or(50), .scored = items};
+  }
+  return {.rows = items * std::max(config.num_beams.value_or(1), config.num_return_sequences.value_or(1))};
 }
 
 }  // namespace detail
@@ -170,22 +197,23 @@ BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const 
   if (items.empty()) return {};
   std::size_t longest = 0;
   for (const GenerationItem& item : items) longest = std::max(longest, item.max_length);
-  const bool beams = config.num_beams.value_or(1) > 1;
-  const std::size_t rows = items.size() * (beams ? *config.num_beams : config.num_return_sequences.value_or(1));
+  const StepLimits limits = detail::step_limits(config, items.size());
 
   const PackedBatch sources =
       model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
-  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), rows, longest);
+  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), limits.rows, longest);
   model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
-  Stepper<T> stepper(model.decoder(), cache, items, rows, workspace);
+  Stepper<T> stepper(model.decoder(), cache, items, limits, workspace);
 
-  ScoreLog<T> logits(rows);
-  ScoreLog<T> scores(rows);
-  const ScoreRules<T> rules(make_logits_processors<T>(config, config.eos_token_id.value_or(TokenIds{}),
-                                                      arguments.logits_processor, arguments.prefix_allowed_tokens_fn),
-                            beams ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
-                            config.output_logits.value_or(false) ? &logits : nullptr,
-                            config.output_scores.value_or(false) ? &scores : nullptr);
+  const std::size_t logged = limits.scored == 0 ? limits.rows : limits.scored;
+  ScoreLog<T> logits(logged);
+  ScoreLog<T> scores(logged);
+  const ScoreRules<T> rules(
+      make_logits_processors<T>(config, config.eos_token_id.value_or(TokenIds{}), arguments.logits_processor,
+                                arguments.prefix_allowed_tokens_fn),
+      config.num_beams.value_or(1) > 1 ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
+      config.output_logits.value_or(false) ? &logits : nullptr,
+      config.output_scores.value_or(false) ? &scores : nullptr);
   BasicGenerateOutput<T> output{detail::search<T>(stepper, items, randoms, config, rules)};
   output.scores = scores.take();
   output.logits = logits.take();

@@ -25,6 +25,8 @@ struct LogitsContext {
   std::size_t prompt_length = 1;
   std::size_t max_length = 0;
   std::size_t batch_id = 0;  ///< of the source in input_ids
+  /// In group beam search: what the beams of earlier groups have chosen at this step.
+  std::span<const TokenId> earlier_groups = {};
 };
 
 /// One rule. scores: [vocab], logits in greedy search, log-probabilities in beam search. Implementations are const and
@@ -129,6 +131,25 @@ class NoBadWords final : public SequenceBias<T> {
     }
     return biases;
   }
+};
+
+/// diversity_penalty: takes it off a token once for each beam of an earlier group that has chosen it.
+template <typename T>
+class HammingDiversity final : public LogitsProcessor<T> {
+ public:
+  explicit HammingDiversity(double penalty) : penalty_(static_cast<T>(penalty)) {}
+  void process(const LogitsContext& context, std::span<T> scores) const override {
+    TokenIds ids(context.earlier_groups.begin(), context.earlier_groups.end());
+    std::sort(ids.begin(), ids.end());
+    for (auto first = ids.begin(); first != ids.end();) {
+      const auto last = std::upper_bound(first, ids.end(), *first);
+      scores[static_cast<std::size_t>(*first)] -= penalty_ * static_cast<T>(last - first);
+      first = last;
+    }
+  }
+
+ private:
+  T penalty_;
 };
 
 template <typename T>

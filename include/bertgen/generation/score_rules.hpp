@@ -36,6 +36,7 @@ void add_logits_processors(const GenerationConfig& config, const TokenIds& eos, 
                            ProcessorList<T>& rules) {
   using namespace processors;
   if (config.sequence_bias) rules.add(SequenceBias<T>(*config.sequence_bias));
+  if (config.mode() == GenerationMode::group_beam_search) rules.add(HammingDiversity<T>(*config.diversity_penalty));
   if (config.encoder_repetition_penalty.value_or(1) != 1) {
     rules.add(EncoderRepetitionPenalty<T>(*config.encoder_repetition_penalty));
   }

@@ -11,21 +11,28 @@
 
 namespace bertgen {
 
+/// What a search needs room for.
+struct StepLimits {
+  std::size_t rows = 1;     ///< alive at a time
+  std::size_t guesses = 0;  ///< ids that a row takes in a step beside one
+  std::size_t scored = 0;   ///< ids that are scored in a step; 0: all
+};
+
 /// Runs the decoder step by step over rows that each continue one item. Holds its buffers in `workspace` while it
-/// lives; what a method returns is valid until the next call.
+/// lives; hidden states are valid until the next run, scores until the next scores.
 template <typename T>
 class Stepper {
  public:
-  /// `cache` attends to the items' sources, one row each. At most `most_rows` rows will be alive at a time, and take at
-  /// most 1 + `most_guesses` ids a step.
+  /// `cache` attends to the items' sources, one row each.
   Stepper(const BasicDecoder<T>& decoder, EncoderDecoderCache<T>& cache, std::span<const GenerationItem> items,
-          std::size_t most_rows, Workspace& workspace, std::size_t most_guesses = 0)
+          StepLimits limits, Workspace& workspace)
       : decoder_(decoder), cache_(cache), workspace_(workspace), scope_(workspace) {
-    const std::size_t rows = std::max(most_rows, items.size());
-    const std::size_t scored = rows * (1 + most_guesses);
-    std::size_t tokens = items.size() * most_guesses;
-    for (const GenerationItem& item : items) tokens += item.prompt.size();
-    hidden_ = scope_.template take<T>({std::max(tokens, scored), decoder.config().hidden_size});
+    const std::size_t rows = std::max(limits.rows, items.size());
+    const std::size_t tokens = rows * (1 + limits.guesses);
+    const std::size_t scored = limits.scored == 0 ? tokens : limits.scored;
+    std::size_t prompts = items.size() * limits.guesses;
+    for (const GenerationItem& item : items) prompts += item.prompt.size();
+    hidden_ = scope_.template take<T>({std::max(tokens, prompts), decoder.config().hidden_size});
     chosen_ = scope_.template take<T>({scored, decoder.config().hidden_size});
     logits_ = scope_.template take<T>({scored, decoder.config().vocab_size});
     offsets_.resize(rows + 1);
@@ -36,10 +43,13 @@ class Stepper {
   TensorView<const T> run(std::span<const TokenId> ids, std::span<const std::size_t> offsets) {
     tokens_ = ids.size();
     decoder_.forward(ids, offsets, {}, cache_, hidden_.middle_rows(0, tokens_), workspace_);
-    return hidden_.middle_rows(0, tokens_);
+    return hidden();
   }
   /// Gives every row one id.
   TensorView<const T> run(std::span<const TokenId> ids) { return run(ids, {offsets_.data(), ids.size() + 1}); }
+
+  /// What the last run returned.
+  TensorView<const T> hidden() const { return hidden_.middle_rows(0, tokens_); }
 
   /// Scores of what follows each id of the last run, [ids, vocab].
   TensorView<T> scores() { return scores_of(hidden_.middle_rows(0, tokens_)); }
