@@ -19,7 +19,8 @@ import warnings
 import torch
 import transformers
 
-from make_fixtures import exact_logprobs, generate, listed, make_batch, make_prompt, one_row, write_safetensors
+from fixture_checkpoints import listed, write_safetensors
+from make_fixtures import exact_logprobs, generate, make_batch, make_prompt, one_row
 
 ROOT = pathlib.Path(__file__).parent.parent / "tests/data"
 V4 = transformers.__version__.startswith("4.")
@@ -93,12 +94,13 @@ def draw_rules(rng, said, free, eos):
     return {name: rules[name]() for name in names}
 
 
-def draw_search(rng, said, free, eos):
+def draw_search(rng, rows, said, free, eos):
     beams = rng.randint(2, 5)
     more = dict(length_penalty=rng.choice([-0.5, 0.0, 0.6, 1.0, 1.0, 2.0]), early_stopping=rng.choice([True, False, "never"]))
     if not V4:
         if rng.random() < 0.4:
-            return dict(num_beams=1, do_sample=False)
+            lookup = dict(prompt_lookup_num_tokens=rng.randint(1, 5), max_matching_ngram_size=rng.randint(1, 3))
+            return dict(num_beams=1, do_sample=False) | (lookup if rows == 1 and rng.random() < 0.6 else {})
         return dict(num_beams=beams, num_return_sequences=rng.randint(1, beams), do_sample=False, **more)
     kind = rng.choice(["group", "constrained", "contrastive"])
     if kind == "contrastive":
@@ -128,7 +130,7 @@ def draw(rng, model):
     free = [i for i in range(3, decoder.vocab_size) if i not in eos]
     said = [i for row in plain.sequences for i in row[plain.prompt:] if i in free] or free[:3]
     free = rng.sample(free, 5)
-    options = draw_search(rng, said, free, eos)
+    options = draw_search(rng, len(batch["input_ids"]), said, free, eos)
     if rng.random() < 0.2:
         eos = rng.choice([eos + [rng.choice(said)], [rng.choice(said)], []])
         options["eos_token_id"] = eos or None
@@ -229,7 +231,7 @@ def main():
                 options["prefix_modulus"] = rng.choice([2, 3])
             try:
                 entry = make_entry(models, batch, options)
-            except (ValueError, RuntimeError, IndexError) as error:
+            except (ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
                 entry = str(error).splitlines()[0][:70]
             if isinstance(entry, str):
                 dropped[entry] += 1

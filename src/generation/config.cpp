@@ -28,6 +28,12 @@ void for_each_field(Config& config, Visitor&& visit) {
   visit("diversity_penalty", config.diversity_penalty);
   visit("force_words_ids", config.force_words_ids);
   visit("penalty_alpha", config.penalty_alpha);
+  visit("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens);
+  visit("source_lookup_num_tokens", config.source_lookup_num_tokens);
+  visit("max_matching_ngram_size", config.max_matching_ngram_size);
+  visit("num_assistant_tokens", config.num_assistant_tokens);
+  visit("num_assistant_tokens_schedule", config.num_assistant_tokens_schedule);
+  visit("assistant_confidence_threshold", config.assistant_confidence_threshold);
   visit("do_sample", config.do_sample);
   visit("temperature", config.temperature);
   visit("top_h", config.top_h);
@@ -87,6 +93,19 @@ void read(const JsonFields& fields, const char* key, std::optional<EarlyStopping
   } else {
     fields.fail(key, "true, false or \"never\"");
   }
+}
+
+constexpr std::array schedules = {std::pair{"constant", AssistantSchedule::constant},
+                                  std::pair{"heuristic", AssistantSchedule::heuristic},
+                                  std::pair{"heuristic_transient", AssistantSchedule::heuristic_transient}};
+
+void read(const JsonFields& fields, const char* key, std::optional<AssistantSchedule>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  for (const auto& [name, schedule] : schedules) {
+    if (fields.raw(key) == name) field = schedule;
+  }
+  if (!field) fields.fail(key, "\"constant\", \"heuristic\" or \"heuristic_transient\"");
 }
 
 void read(const JsonFields& fields, const char* key, std::optional<ExponentialDecay>& field) {
@@ -153,6 +172,7 @@ Json written(const Value& value) {
 Json written(EarlyStopping value) {
   return value == EarlyStopping::never ? Json("never") : Json(value == EarlyStopping::yes);
 }
+Json written(AssistantSchedule value) { return schedules[static_cast<std::size_t>(value)].first; }
 Json written(const std::vector<ForcedWord>& words) {
   Json list = Json::array();
   for (const ForcedWord& word : words) list.push_back(word.size() == 1 ? Json(word[0]) : Json(word));
@@ -177,7 +197,6 @@ const std::vector<OtherKey>& other_keys() {
       {"watermarking_config", {}},
       {"max_time", {}},
       {"stop_strings", {}},
-      {"prompt_lookup_num_tokens", {}},
       {"assistant_early_exit", {}},
       {"assistant_ensemble_weight", {}},
       {"token_healing", {false}},
@@ -196,11 +215,7 @@ const std::vector<OtherKey>& other_keys() {
       {"continuous_batching_config", {}, caching},
       {"is_assistant", {false}, "has no effect here: a model is told to assist by the call"},
       {"assistant_lookbehind", {10}, other_tokenizer},
-      {"target_lookbehind", {10}, other_tokenizer},
-      {"max_matching_ngram_size", {2}, "has no effect without prompt_lookup_num_tokens"},
-      {"num_assistant_tokens", {20}, "has no effect without an assistant"},
-      {"num_assistant_tokens_schedule", {"constant", "heuristic"}, "has no effect without an assistant"},
-      {"assistant_confidence_threshold", {0.4}, "has no effect without an assistant"}};
+      {"target_lookbehind", {10}, other_tokenizer}};
   return keys;
 }
 
@@ -255,6 +270,13 @@ std::vector<Idle> idle_options(const GenerationConfig& config) {
         "has no effect without num_beams above 1");
   check(config.penalty_alpha.value_or(0) != 0 && config.mode() != GenerationMode::contrastive_search, "penalty_alpha",
         "has no effect with num_beams, do_sample or a top_k up to 1");
+  const bool one_by_one = config.mode() == GenerationMode::greedy_search || config.mode() == GenerationMode::sample;
+  check(config.prompt_lookup_num_tokens && !one_by_one, "prompt_lookup_num_tokens",
+        "has no effect beside greedy search and sampling");
+  check(config.source_lookup_num_tokens && !one_by_one, "source_lookup_num_tokens",
+        "has no effect beside greedy search and sampling");
+  check(config.max_matching_ngram_size.value_or(2) != 2 && !config.prompt_lookup_num_tokens, "max_matching_ngram_size",
+        "has no effect without prompt_lookup_num_tokens");
   check(config.max_length && config.max_new_tokens, "max_length", "has no effect beside max_new_tokens");
   check(config.min_length.value_or(0) > 0 && config.min_new_tokens, "min_length",
         "has no effect beside min_new_tokens");
@@ -411,6 +433,15 @@ std::vector<std::string> GenerationConfig::validate() const {
   if (num_return_sequences.value_or(1) > beams && !(samples && beams == 1)) {
     fail("num_return_sequences: expected at most num_beams, " + std::to_string(num_beams.value_or(1)) + ", got " +
          std::to_string(*num_return_sequences));
+  }
+  for (const auto& [name, count] : {std::pair{"prompt_lookup_num_tokens", prompt_lookup_num_tokens},
+                                    {"source_lookup_num_tokens", source_lookup_num_tokens},
+                                    {"max_matching_ngram_size", max_matching_ngram_size},
+                                    {"num_assistant_tokens", num_assistant_tokens}}) {
+    if (count == 0u) fail(std::string(name) + ": expected at least 1, got 0");
+  }
+  if ((prompt_lookup_num_tokens || source_lookup_num_tokens) && beams == 1 && num_return_sequences.value_or(1) > 1) {
+    fail("num_return_sequences: expected 1 with a lookup, got " + std::to_string(*num_return_sequences));
   }
   for (const auto& [name, penalty] : {std::pair{"repetition_penalty", repetition_penalty},
                                       {"encoder_repetition_penalty", encoder_repetition_penalty}}) {

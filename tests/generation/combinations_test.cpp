@@ -41,11 +41,13 @@ class CombinationsTest : public testing::Test {
     return *model;
   }
 
-  BasicGenerateOutput<T> run(const Json& entry, const Json& more = Json::object()) {
+  BasicGenerateOutput<T> run(const Json& entry, const Json& more = Json::object(),
+                             const BasicEncoderDecoderModel<T>* assistant = nullptr) {
     const auto& model = this->model(entry.at("model"));
     Json options = entry.at("generation");
     options.update(more);
     GenerateArguments<T> arguments;
+    arguments.assistant_model = assistant;
     if (options.contains("prefix_modulus")) arguments.prefix_allowed_tokens_fn = allowed(options["prefix_modulus"]);
     options.erase("prefix_modulus");
     GenerationConfig config = model.generation_config();
@@ -101,6 +103,27 @@ TYPED_TEST(CombinationsTest, AnswersAreThoseOfTransformers5) {
 
 TYPED_TEST(CombinationsTest, AnswersOfRemovedSearchesAreThoseOfTransformers4) {
   this->expect_answers("combinations_v4.json", 300, 1e-4);
+}
+
+TYPED_TEST(CombinationsTest, GuessesChangeNoAnswer) {
+  std::size_t steps = 0;
+  std::size_t tokens = 0;
+  for (const Json& entry : read("combinations.json")) {
+    if (entry.at("generation").at("num_beams") != 1) continue;
+    SCOPED_TRACE(entry.at("model").get<std::string>() + " " + entry.at("generation").dump());
+    const auto expect_same = [&](const BasicGenerateOutput<TypeParam>& output) {
+      for (std::size_t s = 0; s < output.sequences.size(); ++s) {
+        EXPECT_EQ(output.sequences[s].ids, entry.at("sequences")[s].get<TokenIds>());
+        EXPECT_NEAR(output.sequences[s].score, entry.at("scores")[s].get<double>(), this->tolerance);
+        steps += output.sequences[s].steps;
+        tokens += output.sequences[s].token_log_probs.size();
+      }
+    };
+    expect_same(this->run(entry, {{"source_lookup_num_tokens", 4}, {"prompt_lookup_num_tokens", 3}}));
+    const Json no_lookup = {{"prompt_lookup_num_tokens", nullptr}, {"assistant_confidence_threshold", 0.1}};
+    expect_same(this->run(entry, no_lookup, &this->model(entry.at("model"))));
+  }
+  EXPECT_LT(steps, tokens * 3 / 4);
 }
 
 TYPED_TEST(CombinationsTest, ScoresAndLogitsAreThoseOfTransformers) {

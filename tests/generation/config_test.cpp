@@ -25,6 +25,12 @@ const Json everything = {{"max_length", 30},
                          {"num_return_sequences", 2},
                          {"length_penalty", 0.6},
                          {"early_stopping", "never"},
+                         {"prompt_lookup_num_tokens", 6},
+                         {"source_lookup_num_tokens", 7},
+                         {"max_matching_ngram_size", 3},
+                         {"num_assistant_tokens", 8},
+                         {"num_assistant_tokens_schedule", "heuristic"},
+                         {"assistant_confidence_threshold", 0.25},
                          {"do_sample", true},
                          {"temperature", 0.75},
                          {"top_h", 0.5},
@@ -83,6 +89,12 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.num_return_sequences, 2u);
   EXPECT_EQ(config.length_penalty, 0.6);
   EXPECT_EQ(config.early_stopping, EarlyStopping::never);
+  EXPECT_EQ(config.prompt_lookup_num_tokens, 6u);
+  EXPECT_EQ(config.source_lookup_num_tokens, 7u);
+  EXPECT_EQ(config.max_matching_ngram_size, 3u);
+  EXPECT_EQ(config.num_assistant_tokens, 8u);
+  EXPECT_EQ(config.num_assistant_tokens_schedule, AssistantSchedule::heuristic);
+  EXPECT_EQ(config.assistant_confidence_threshold, 0.25);
   EXPECT_EQ(config.do_sample, true);
   EXPECT_EQ(config.temperature, 0.75);
   EXPECT_EQ(config.top_h, 0.5);
@@ -114,8 +126,11 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.pad_token_id, 0);
   EXPECT_EQ(config.eos_token_id, (TokenIds{1, 17}));
   // What the others make idle, and nothing else.
-  EXPECT_EQ(warnings(everything), (Warnings{"g.json.max_length: has no effect beside max_new_tokens",
-                                            "g.json.min_length: has no effect beside min_new_tokens"}));
+  EXPECT_EQ(warnings(everything),
+            (Warnings{"g.json.prompt_lookup_num_tokens: has no effect beside greedy search and sampling",
+                      "g.json.source_lookup_num_tokens: has no effect beside greedy search and sampling",
+                      "g.json.max_length: has no effect beside max_new_tokens",
+                      "g.json.min_length: has no effect beside min_new_tokens"}));
 }
 
 TEST(GenerationConfigTest, ReadsTheFieldsOfOtherSearches) {
@@ -184,6 +199,13 @@ TEST(GenerationConfigTest, ForcedWordsMustBeSome) {
   }
 }
 
+TEST(GenerationConfigTest, ScheduleHasThreeValues) {
+  for (const char* name : {"constant", "heuristic", "heuristic_transient"}) {
+    const Json object = {{"num_assistant_tokens_schedule", name}};
+    EXPECT_EQ(Json::parse(parse(object).to_json()), object);
+  }
+}
+
 TEST(GenerationConfigTest, EarlyStoppingHasThreeValues) {
   EXPECT_EQ(parse({{"early_stopping", true}}).early_stopping, EarlyStopping::yes);
   EXPECT_EQ(parse({{"early_stopping", false}}).early_stopping, EarlyStopping::no);
@@ -224,6 +246,12 @@ TEST(GenerationConfigTest, FieldsRefuseWrongTypesAndChangeNothing) {
       {"num_return_sequences", {0, -1}},
       {"length_penalty", {"1", true, Json::array()}},
       {"early_stopping", {"sometimes", 1, Json::array(), ""}},
+      {"prompt_lookup_num_tokens", {0, -1, "3"}},
+      {"source_lookup_num_tokens", {0, 1.5, true}},
+      {"max_matching_ngram_size", {0, -1}},
+      {"num_assistant_tokens", {0, -1}},
+      {"num_assistant_tokens_schedule", {"always", 1, true}},
+      {"assistant_confidence_threshold", {"1", true}},
       {"sequence_bias", {1, {{5, 1.0}}, {{{5}, "x"}}, {{{5}}}, {{{-5}, 1.0}}, {{Json::array(), 1.0}}, Json::object()}},
       {"encoder_repetition_penalty", {0, -1, "1"}},
       {"repetition_penalty", {0, -1, false}},
@@ -286,6 +314,21 @@ TEST(GenerationConfigTest, SamplingOptionsAreCheckedWhereTheyCount) {
         {std::string(key) + ": expected a number", "got "});
     EXPECT_EQ(warnings({{key, value}}).size(), 1u);
   }
+}
+
+TEST(GenerationConfigTest, LookupsAnswerOnce) {
+  for (const char* key : {"prompt_lookup_num_tokens", "source_lookup_num_tokens"}) {
+    EXPECT_TRUE(warnings({{key, 3}, {"do_sample", true}}).empty());
+    test::expect_error<ConfigError>(
+        [&] {
+          parse({{key, 3}, {"do_sample", true}, {"num_return_sequences", 2}});
+        },
+        {"num_return_sequences: expected 1 with a lookup, got 2"});
+    EXPECT_EQ(warnings({{key, 3}, {"num_beams", 2}, {"num_return_sequences", 2}}).size(), 1u);
+    EXPECT_EQ(warnings({{key, 3}, {"penalty_alpha", 0.5}}).size(), 1u);
+  }
+  EXPECT_EQ(warnings({{"max_matching_ngram_size", 3}}),
+            Warnings{"g.json.max_matching_ngram_size: has no effect without prompt_lookup_num_tokens"});
 }
 
 TEST(GenerationConfigTest, SamplingMayReturnAnyNumberOfSequences) {
@@ -360,7 +403,6 @@ TEST(GenerationConfigTest, KeysThatAskForWhatIsDoneAnywayAreSkipped) {
                         {"_from_model_config", true},
                         {"use_cache", true},
                         {"output_attentions", false},
-                        {"num_assistant_tokens", 20},
                         {"cache_implementation", nullptr},
                         {"return_dict_in_generate", true}})
                   .empty());

@@ -25,6 +25,13 @@ struct ExponentialDecay {
   bool operator==(const ExponentialDecay&) const = default;
 };
 
+/// How many tokens an assistant guesses, from num_assistant_tokens on.
+enum class AssistantSchedule : std::uint8_t {
+  constant,
+  heuristic,            ///< two more when all came true, up to twice as many, else one fewer; anew in each call
+  heuristic_transient,  ///< the same
+};
+
 /// What an answer must have: one of several sequences of ids, none of which begins another.
 using ForcedWord = std::vector<TokenIds>;
 
@@ -56,6 +63,14 @@ struct GenerationConfig {
   std::optional<double> diversity_penalty;          ///< 0; by how much: taken off a token's score for each beam
   std::optional<std::vector<ForcedWord>> force_words_ids;  ///< beam search for answers that have all of these
   std::optional<double> penalty_alpha;                     ///< 0; above it and with top_k above 1 contrastive search
+  // Guesses that greedy search and sampling check several at a time: the answer is the same, in fewer steps
+  std::optional<std::size_t> prompt_lookup_num_tokens;  ///< none; ids to take from where the sequence read alike before
+  std::optional<std::size_t> source_lookup_num_tokens;  ///< none; from where the source does; this project's own
+  std::optional<std::size_t> max_matching_ngram_size;   ///< 2; ids that must read alike, at most, in prompt lookup
+  std::optional<std::size_t> num_assistant_tokens;      ///< the assistant's own, 20
+  std::optional<AssistantSchedule> num_assistant_tokens_schedule;  ///< the assistant's own, constant
+  std::optional<double>
+      assistant_confidence_threshold;  ///< the assistant's own, 0.4; a less probable guess is the last
   // Sampling; the others but temperature drop tokens
   std::optional<bool> do_sample;         ///< false
   std::optional<double> temperature;     ///< 1

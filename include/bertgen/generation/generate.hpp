@@ -1,8 +1,10 @@
 // generate(): from source ids to generated ids, by the search that the configuration names.
 #pragma once
 
+#include "bertgen/generation/assistant.hpp"
 #include "bertgen/generation/constrained_beam_search.hpp"
 #include "bertgen/generation/contrastive_search.hpp"
+#include "bertgen/generation/generate_inputs.hpp"
 #include "bertgen/generation/group_beam_search.hpp"
 
 namespace bertgen {
@@ -17,17 +19,8 @@ struct BasicGenerateOutput {
   /// log-probabilities. Rows that took no part in a step are zero.
   std::vector<Tensor<T>> scores = {};
   std::vector<Tensor<T>> logits = {};
-};
-
-/// What goes into generate(), under transformers' names; one vector a sequence.
-struct GenerateInputs {
-  std::vector<TokenIds> input_ids = {};
-  std::vector<AttentionMask> attention_mask = {};  ///< empty: all ids are visible, padding too
-  std::vector<TokenIds> decoder_input_ids = {};    ///< empty: the start token
-  std::vector<TokenIds> token_type_ids = {};       ///< of the source; empty: all 0
-  /// With do_sample: the number of each row's request, by which its random numbers are told from those of others; so a
-  /// request gets the same answer in whatever batch. Empty: 0, 1, 2, …
-  std::vector<std::uint64_t> requests = {};
+  /// Options that had no effect: GenerationConfig::validate()'s, and those that only a call can tell.
+  std::vector<std::string> warnings = {};
 };
 
 /// What only code can give to generate(), under transformers' names.
@@ -37,148 +30,132 @@ struct GenerateArguments {
   /// of the same class.
   LogitsProcessors<T> logits_processor = {};
   PrefixAllowedTokens prefix_allowed_tokens_fn = {};  ///< empty: all tokens may follow
+  /// A smaller model with the same ids, whose guesses greedy search and sampling check several at a time. The answer is
+  /// the same, and so is that of sampling, unlike transformers' with its same distribution only.
+  const BasicEncoderDecoderModel<T>* assistant_model = nullptr;
 };
 
 namespace detail {
 
-/// transformers prepends the start token if no row begins with it; if one does, all are taken as they are.
-inline std::vector<TokenIds> prompts(const GenerateInputs& inputs, TokenId start) {
-  if (inputs.decoder_input_ids.empty()) return std::vector<TokenIds>(inputs.input_ids.size(), TokenIds{start});
-  if (inputs.decoder_input_ids.size() != inputs.input_ids.size()) {
-    throw ShapeError("decoder_input_ids: expected " + std::to_string(inputs.input_ids.size()) +
-                     " sequences, as in input_ids, got " + std::to_string(inputs.decoder_input_ids.size()));
-  }
-  std::vector<TokenIds> prompts = inputs.decoder_input_ids;
-  const bool some_begin = std::any_of(prompts.begin(), prompts.end(),
-                                      [start](const TokenIds& row) { return !row.empty() && row.front() == start; });
-  for (TokenIds& row : prompts) {
-    if (row.empty()) throw ArgumentError("decoder_input_ids: expected at least one id in each row, got none");
-    if (!some_begin) row.insert(row.begin(), start);
-  }
-  return prompts;
-}
-
-/// Throws ArgumentError unless every id is in the vocabulary. `where` is the field, "input_ids, row 3".
-inline void check_ids(const std::string& where, const TokenIds& ids, std::size_t vocab) {
-  for (TokenId id : ids) {
-    if (id >= 0 && static_cast<std::size_t>(id) < vocab) continue;
-    throw ArgumentError(where + ": expected ids of 0 to " + std::to_string(vocab - 1) + ", got " + std::to_string(id));
-  }
-}
-
-/// Refuses a source that is empty or longer than the position table, or has an id that is in no vocabulary.
-inline void check_sources(const std::vector<TokenIds>& input_ids, const TransformerConfig& encoder) {
-  for (std::size_t s = 0; s < input_ids.size(); ++s) {
-    if (input_ids[s].empty() || input_ids[s].size() > encoder.max_length()) {
-      throw ArgumentError("input_ids: expected 1 to " + std::to_string(encoder.max_length()) +
-                          " ids (the encoder's max_position_embeddings) in row " + std::to_string(s) + ", got " +
-                          std::to_string(input_ids[s].size()));
-    }
-    check_ids("input_ids, row " + std::to_string(s), input_ids[s], encoder.vocab_size);
-  }
-}
-
-/// Refuses ids that options force or look for and that are in no vocabulary, as transformers does; suppressing such an
-/// id, or never ending by it, changes nothing.
-inline void check_option_ids(const GenerationConfig& config, std::size_t vocab) {
-  if (config.forced_bos_token_id) check_ids("forced_bos_token_id", {*config.forced_bos_token_id}, vocab);
-  if (config.forced_eos_token_id) check_ids("forced_eos_token_id", *config.forced_eos_token_id, vocab);
-  for (const TokenIds& word : config.bad_words_ids.value_or(std::vector<TokenIds>{})) {
-    check_ids("bad_words_ids", word, vocab);
-  }
-  for (const ForcedWord& word : config.force_words_ids.value_or(std::vector<ForcedWord>{})) {
-    for (const TokenIds& alternative : word) check_ids("force_words_ids", alternative, vocab);
-  }
-  if (!config.sequence_bias) return;
-  for (const auto& [sequence, bias] : *config.sequence_bias) check_ids("sequence_bias", sequence, vocab);
-}
-
-/// The length at which a row ends. The last id is never read back, so it needs no position.
-inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_length, std::size_t positions) {
-  const std::size_t limit =
-      config.max_new_tokens ? prompt_length + *config.max_new_tokens : config.max_length.value_or(prompt_length + 20);
-  if (limit <= prompt_length) {
-    throw ArgumentError("max_length: expected more than the decoder prompt's " + std::to_string(prompt_length) +
-                        " ids, got " + std::to_string(limit));
-  }
-  if (limit > positions + 1) {
-    throw ArgumentError("max_length: expected at most " + std::to_string(positions + 1) +
-                        " ids (the decoder's max_position_embeddings, and one that is not read back), got " +
-                        std::to_string(limit) + " with a prompt of " + std::to_string(prompt_length));
-  }
-  return limit;
-}
-
-/// The rows of a call as the searches take them. Throws as generate() does.
-inline std::vector<GenerationItem> make_items(const GenerateInputs& inputs, const GenerationConfig& config,
-                                              const EncoderDecoderConfig& model) {
-  const std::optional<TokenId> start =
-      config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
-  if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
-  check_sources(inputs.input_ids, model.encoder);
-  check_option_ids(config, model.decoder.vocab_size);
-  std::vector<TokenIds> starts = prompts(inputs, *start);
-  std::vector<GenerationItem> items;
-  for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
-    check_ids("decoder_input_ids, row " + std::to_string(s), starts[s], model.decoder.vocab_size);
-    const std::size_t limit = row_limit(config, starts[s].size(), model.decoder.max_length());
-    items.push_back({inputs.input_ids[s], std::move(starts[s]), limit});
-  }
-  return items;
-}
-
-/// The random numbers of each row, with do_sample.
-inline std::vector<RequestRandom> make_randoms(const GenerateInputs& inputs, const GenerationConfig& config) {
-  const std::size_t rows = inputs.input_ids.size();
-  if (!inputs.requests.empty() && inputs.requests.size() != rows) {
-    throw ShapeError("requests: expected " + std::to_string(rows) + " numbers, one a row of input_ids, got " +
-                     std::to_string(inputs.requests.size()));
-  }
-  std::vector<RequestRandom> randoms;
-  for (std::size_t s = 0; config.do_sample.value_or(false) && s < rows; ++s) {
-    randoms.emplace_back(config.seed.value_or(0), inputs.requests.empty() ? s : inputs.requests[s]);
-  }
-  return randoms;
-}
-
-/// The search that `config` names, over encoded sources.
+/// One call of generate(), checked.
 template <typename T>
-std::vector<GeneratedSequence> search(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                      std::span<const RequestRandom> randoms, const GenerationConfig& config,
-                                      const ScoreRules<T>& rules) {
-  const StoppingCriteria stopping(config.eos_token_id.value_or(TokenIds{}));
-  const std::size_t returned = config.num_return_sequences.value_or(1);
+struct GenerateCall {
+  const BasicEncoderDecoderModel<T>& model;
+  const GenerateInputs& inputs;
+  const GenerationConfig& config;
+  const GenerateArguments<T>& arguments;
+  Workspace& workspace;
+  std::vector<GenerationItem> items;
+  std::vector<RequestRandom> randoms;
+  StoppingCriteria stopping;
+
+  std::size_t copies() const { return config.num_return_sequences.value_or(1); }
+  /// Whether the search takes one token after another, so that guesses help.
+  bool one_by_one() const {
+    return config.mode() == GenerationMode::greedy_search || config.mode() == GenerationMode::sample;
+  }
+  bool looks_up() const { return config.source_lookup_num_tokens || config.prompt_lookup_num_tokens; }
+  LogitsProcessors<T> processors() const {
+    return make_logits_processors<T>(config, stopping.eos(), arguments.logits_processor,
+                                     arguments.prefix_allowed_tokens_fn);
+  }
+  TokenChoice<T> choice() const { return randoms.empty() ? greedy_choice<T>() : sampling_choice<T>(copies(), randoms); }
+};
+
+/// Refuses an assistant that cannot guess for the model, and warns of options that only a call can tell to be idle.
+template <typename T>
+void check_assistant(const GenerateCall<T>& call, std::vector<std::string>& warnings) {
+  const BasicEncoderDecoderModel<T>* assistant = call.arguments.assistant_model;
+  if (assistant == nullptr) {
+    const auto warn = [&](bool set, const char* name) {
+      if (set) warnings.push_back(std::string("generation.") + name + ": has no effect without assistant_model");
+    };
+    warn(call.config.num_assistant_tokens.has_value(), "num_assistant_tokens");
+    warn(call.config.num_assistant_tokens_schedule.has_value(), "num_assistant_tokens_schedule");
+    warn(call.config.assistant_confidence_threshold.has_value(), "assistant_confidence_threshold");
+  } else if (!call.one_by_one() || call.looks_up()) {
+    warnings.push_back(std::string("assistant_model: has no effect beside ") +
+                       (call.one_by_one() ? "a lookup" : "searches but greedy search and sampling"));
+  } else {
+    const std::size_t vocab = call.model.config().decoder.vocab_size;
+    const std::size_t own = assistant->config().decoder.vocab_size;
+    if (own != vocab) {
+      throw ConfigError("assistant_model: expected a decoder with a vocabulary of " + std::to_string(vocab) +
+                        ", as the model's, got one of " + std::to_string(own));
+    }
+    if (call.copies() > 1) {
+      throw ConfigError("num_return_sequences: expected 1 with assistant_model, got " + std::to_string(call.copies()));
+    }
+    check_sources(call.inputs.input_ids, assistant->config().encoder, "assistant_model, ");
+  }
+}
+
+/// What guesses how sequences go on; none unless asked for.
+template <typename T>
+std::unique_ptr<CandidateGenerator> make_candidates(const GenerateCall<T>& call) {
+  const GenerationConfig& config = call.config;
+  if (!call.one_by_one()) return nullptr;
+  if (call.looks_up()) {
+    return std::make_unique<LookupCandidates>(call.items, config.source_lookup_num_tokens.value_or(0),
+                                              config.prompt_lookup_num_tokens.value_or(0),
+                                              config.max_matching_ngram_size.value_or(2), call.stopping);
+  }
+  if (call.arguments.assistant_model == nullptr) return nullptr;
+  const BasicEncoderDecoderModel<T>& assistant = *call.arguments.assistant_model;
+  const GenerationConfig& own = assistant.generation_config();
+  const AssistantSettings defaults;
+  const auto first = [](const auto& a, const auto& b, auto otherwise) { return a ? *a : b.value_or(otherwise); };
+  const AssistantSettings settings{
+      first(config.num_assistant_tokens, own.num_assistant_tokens, defaults.num_assistant_tokens),
+      first(config.num_assistant_tokens_schedule, own.num_assistant_tokens_schedule, defaults.schedule),
+      first(config.assistant_confidence_threshold, own.assistant_confidence_threshold, defaults.confidence_threshold)};
+  const PackedBatch sources = assistant.encoder().pack(call.inputs.input_ids, call.inputs.attention_mask,
+                                                       HiddenPositions::drop, call.inputs.token_type_ids);
+  return std::make_unique<AssistantCandidates<T>>(assistant, sources, call.items, settings,
+                                                  ScoreRules<T>(call.processors()), call.stopping, call.choice(),
+                                                  call.workspace);
+}
+
+/// The rows that a search has at a time.
+template <typename T>
+StepLimits step_limits(const GenerateCall<T>& call, const CandidateGenerator* candidates) {
+  const std::size_t items = call.items.size();
+  if (call.config.mode() == GenerationMode::contrastive_search) {
+    return {.rows = items * call.config.top_k.value_or(50), .scored = items};
+  }
+  return {.rows = items * std::max(call.config.num_beams.value_or(1), call.copies()),
+          .guesses = candidates == nullptr ? 0 : candidates->most_guesses()};
+}
+
+/// The search that the configuration names.
+template <typename T>
+std::vector<GeneratedSequence> search(const GenerateCall<T>& call, Stepper<T>& stepper, const ScoreRules<T>& rules,
+                                      CandidateGenerator* candidates) {
+  const GenerationConfig& config = call.config;
+  const std::vector<GenerationItem>& items = call.items;
   const GenerationMode mode = config.mode();
-  const BeamSettings beams{config.num_beams.value_or(1),        returned,
+  const BeamSettings beams{config.num_beams.value_or(1),        call.copies(),
                            config.length_penalty.value_or(1),   config.early_stopping.value_or(EarlyStopping::no),
                            mode == GenerationMode::beam_sample, config.num_beam_groups.value_or(1)};
   switch (mode) {
-    case GenerationMode::sample:
-      return sample<T>(stepper, items, returned, randoms, rules, stopping);
     case GenerationMode::contrastive_search:
-      return contrastive_search<T>(stepper, items, {config.top_k.value_or(50), *config.penalty_alpha}, rules, stopping);
+      return contrastive_search<T>(stepper, items, {config.top_k.value_or(50), *config.penalty_alpha}, rules,
+                                   call.stopping);
     case GenerationMode::group_beam_search: {
-      const TokenIds& eos = stopping.eos();
+      const TokenIds& eos = call.stopping.eos();
       const TokenId pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
-      return group_beam_search<T>(stepper, items, beams, rules, stopping, pad);
+      return group_beam_search<T>(stepper, items, beams, rules, call.stopping, pad);
     }
     case GenerationMode::constrained_beam_search:
-      return constrained_beam_search<T>(stepper, items, beams, rules, stopping, *config.force_words_ids);
+      return constrained_beam_search<T>(stepper, items, beams, rules, call.stopping, *config.force_words_ids);
     case GenerationMode::beam_search:
     case GenerationMode::beam_sample:
-      return beam_search<T>(stepper, items, beams, rules, stopping, randoms);
+      return beam_search<T>(stepper, items, beams, rules, call.stopping, call.randoms);
     case GenerationMode::greedy_search:
+    case GenerationMode::sample:
       break;
   }
-  return greedy_search<T>(stepper, items, rules, stopping);
-}
-
-/// The rows of all items that a search has at a time.
-inline StepLimits step_limits(const GenerationConfig& config, std::size_t items) {
-  if (config.mode() == GenerationMode::contrastive_search) {
-    return {.rows = items * config.top_k.value_or(50), .scored = items};
-  }
-  return {.rows = items * std::max(config.num_beams.value_or(1), config.num_return_sequences.value_or(1))};
+  return TokenSearch<T>(stepper, items, call.copies(), rules, call.stopping, call.choice(), candidates).run();
 }
 
 }  // namespace detail
@@ -191,30 +168,38 @@ template <typename T>
 BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
                                 const GenerationConfig& config, Workspace& workspace,
                                 const GenerateArguments<T>& arguments = {}) {
-  config.validate();
-  const std::vector<GenerationItem> items = detail::make_items(inputs, config, model.config());
-  const std::vector<RequestRandom> randoms = detail::make_randoms(inputs, config);
-  if (items.empty()) return {};
+  BasicGenerateOutput<T> output;
+  output.warnings = config.validate();
+  const detail::GenerateCall<T> call{model,
+                                     inputs,
+                                     config,
+                                     arguments,
+                                     workspace,
+                                     detail::make_items(inputs, config, model.config()),
+                                     detail::make_randoms(inputs, config),
+                                     StoppingCriteria(config.eos_token_id.value_or(TokenIds{}))};
+  detail::check_assistant(call, output.warnings);
+  if (call.items.empty()) return output;
   std::size_t longest = 0;
-  for (const GenerationItem& item : items) longest = std::max(longest, item.max_length);
-  const StepLimits limits = detail::step_limits(config, items.size());
+  for (const GenerationItem& item : call.items) longest = std::max(longest, item.max_length);
 
+  const auto candidates = detail::make_candidates(call);
+  const StepLimits limits = detail::step_limits(call, candidates.get());
   const PackedBatch sources =
       model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
-  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), limits.rows, longest);
+  EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
   model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
-  Stepper<T> stepper(model.decoder(), cache, items, limits, workspace);
+  Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
 
   const std::size_t logged = limits.scored == 0 ? limits.rows : limits.scored;
   ScoreLog<T> logits(logged);
   ScoreLog<T> scores(logged);
   const ScoreRules<T> rules(
-      make_logits_processors<T>(config, config.eos_token_id.value_or(TokenIds{}), arguments.logits_processor,
-                                arguments.prefix_allowed_tokens_fn),
+      call.processors(),
       config.num_beams.value_or(1) > 1 ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
       config.output_logits.value_or(false) ? &logits : nullptr,
       config.output_scores.value_or(false) ? &scores : nullptr);
-  BasicGenerateOutput<T> output{detail::search<T>(stepper, items, randoms, config, rules)};
+  output.sequences = detail::search(call, stepper, rules, candidates.get());
   output.scores = scores.take();
   output.logits = logits.take();
   return output;
