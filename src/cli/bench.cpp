@@ -42,6 +42,7 @@ class Bench {
     config_.max_new_tokens = config_.min_new_tokens = bench_.new_tokens;
     config_.num_beams = bench_.num_beams;
     config_.num_return_sequences = 1;
+    config_.source_lookup_num_tokens = config_.prompt_lookup_num_tokens = std::nullopt;  // random ids copy nothing
     make_inputs();
   }
 

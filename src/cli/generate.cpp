@@ -56,7 +56,7 @@ class GenerateHandler final : public Handler {
         taken[j] = true;
         group.push_back(j);
       }
-      answer_group(prepared, group, answers);
+      answer_together(group, answers, [&](const auto& part) { answer_group(prepared, part, answers); });
     }
     return answers;
   }
@@ -73,8 +73,21 @@ class GenerateHandler final : public Handler {
       warnings.push_back(std::string(source) + ".output_logits: has no effect here: answers have no logits");
       config.output_logits.reset();
     }
+    warn(std::move(warnings));
+  }
+
+  void warn(std::vector<std::string> warnings) {
     std::erase_if(warnings, [this](const std::string& warning) { return !warned_.insert(warning).second; });
     report_warnings(warnings, options_);
+  }
+
+  /// What only the call could tell; the rest was reported with the options that brought it.
+  void warn_of_call(const GenerateOutput& output, const GenerationConfig& config) {
+    std::vector<std::string> warnings = output.warnings;
+    const std::vector<std::string> known = config.validate();
+    std::erase_if(warnings,
+                  [&](const auto& warning) { return std::find(known.begin(), known.end(), warning) != known.end(); });
+    warn(std::move(warnings));
   }
 
   Prepared prepare(const Json& request) {
@@ -108,7 +121,7 @@ class GenerateHandler final : public Handler {
     return answer;
   }
 
-  /// One generate for all of the group; if that fails, one each, so that the error finds its request.
+  /// One generate for all of the group.
   void answer_group(const std::vector<Prepared>& prepared, const std::vector<std::size_t>& group,
                     std::vector<Answer>& answers) {
     GenerateInputs inputs;
@@ -119,28 +132,18 @@ class GenerateHandler final : public Handler {
       inputs.decoder_input_ids.push_back(prepared[i].prompt);
       inputs.requests.push_back(prepared[i].number);
     }
-    try {
-      const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config, arguments_);
-      const std::size_t each = output.sequences.size() / group.size();
-      for (std::size_t i = 0; i < group.size(); ++i) {
-        answers[group[i]] = to_answer({output.sequences.data() + i * each, each}, prepared[group[i]]);
-      }
-    } catch (const std::exception&) {
-      if (group.size() == 1) {
-        answers[group.front()].error = current_error();
-        return;
-      }
-      for (std::size_t i : group) answer_group(prepared, {i}, answers);
+    const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config, arguments_);
+    warn_of_call(output, prepared[group.front()].config);
+    const std::size_t each = output.sequences.size() / group.size();
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      answers[group[i]] = to_answer({output.sequences.data() + i * each, each}, prepared[group[i]]);
     }
-  }
-
-  bool guesses(const GenerationConfig& config) const {
-    return assistant_ || config.source_lookup_num_tokens || config.prompt_lookup_num_tokens;
   }
 
   static void add_scores(const GeneratedSequence& sequence, const GenerationConfig& config, Json& object) {
     object["token_logprobs"] = Json::array();
     for (double log_prob : sequence.token_log_probs) object["token_logprobs"].push_back(finite(log_prob));
+    object["steps"] = sequence.steps;
     const std::size_t beams = config.num_beams.value_or(1);
     if (beams == 1) return;
     object["beam_indices"] = Json::array();  // of this request's beams, whatever its batch
@@ -154,10 +157,6 @@ class GenerateHandler final : public Handler {
       Json object = {{"ids", sequence.ids}, {"score", finite(sequence.score)}};
       if (coder_.tokenizer) object["text"] = coder_.decode(sequence.ids);
       if (prepared.with_scores) add_scores(sequence, prepared.config, object);
-      if (guesses(prepared.config)) {
-        object["tokens_per_step"] =
-            static_cast<double>(sequence.token_log_probs.size()) / static_cast<double>(sequence.steps);
-      }
       answer.fields["sequences"].push_back(std::move(object));
     }
     // Without a tokenizer plain mode has only ids to show.

@@ -440,8 +440,9 @@ std::vector<std::string> GenerationConfig::validate() const {
                                     {"num_assistant_tokens", num_assistant_tokens}}) {
     if (count == 0u) fail(std::string(name) + ": expected at least 1, got 0");
   }
-  if ((prompt_lookup_num_tokens || source_lookup_num_tokens) && beams == 1 && num_return_sequences.value_or(1) > 1) {
-    fail("num_return_sequences: expected 1 with a lookup, got " + std::to_string(*num_return_sequences));
+  if (prompt_lookup_num_tokens && beams == 1 && num_return_sequences.value_or(1) > 1) {
+    fail("num_return_sequences: expected 1 with prompt_lookup_num_tokens, got " +
+         std::to_string(*num_return_sequences));
   }
   for (const auto& [name, penalty] : {std::pair{"repetition_penalty", repetition_penalty},
                                       {"encoder_repetition_penalty", encoder_repetition_penalty}}) {

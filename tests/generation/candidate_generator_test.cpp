@@ -34,8 +34,15 @@ TEST(SourceLookupTest, TakesWhatFollowsTheLongestLikePlace) {
   EXPECT_EQ(source_lookup(source, TokenIds{9, 6, 7}, 1), TokenIds{2});  // of like ones the last
 }
 
-TEST(SourceLookupTest, BeginsWithTheSourceAndKnowsNothingOfOtherIds) {
-  EXPECT_EQ(source_lookup(TokenIds{5, 6, 7}, {}, 2), (TokenIds{5, 6}));
+TEST(SourceLookupTest, TakesThreeIdsForEachThatReadsAlike) {
+  const TokenIds source = {5, 6, 10, 11, 12, 13, 14, 15, 16};
+  EXPECT_EQ(source_lookup(source, TokenIds{6}, 9), (TokenIds{10, 11, 12}));
+  EXPECT_EQ(source_lookup(source, TokenIds{5, 6}, 9), (TokenIds{10, 11, 12, 13, 14, 15}));
+  EXPECT_EQ(source_lookup(source, TokenIds{5, 6}, 4), (TokenIds{10, 11, 12, 13}));
+}
+
+TEST(SourceLookupTest, KnowsNothingOfOtherIds) {
+  EXPECT_EQ(source_lookup(TokenIds{5, 6, 7}, {}, 2), TokenIds{});
   EXPECT_EQ(source_lookup(TokenIds{5, 6, 7}, TokenIds{6, 8}, 2), TokenIds{});
   EXPECT_EQ(source_lookup(TokenIds{5, 6, 7}, TokenIds{7}, 2), TokenIds{});  // nothing follows
 }
@@ -43,7 +50,7 @@ TEST(SourceLookupTest, BeginsWithTheSourceAndKnowsNothingOfOtherIds) {
 TEST(LookupCandidatesTest, SourceComesFirstAndNothingStandsBehindAnEnd) {
   const std::vector<GenerationItem> items = {{{5, 6, 1, 7}, {2}, 20}, {{8}, {2, 3}, 20}, {{4}, {2}, 20}};
   const StoppingCriteria stopping({1});
-  LookupCandidates candidates(items, 3, 2, 2, stopping);
+  LookupCandidates candidates(items, 1, 3, 2, 2, stopping);
   EXPECT_EQ(candidates.most_guesses(), 3u);
   const std::vector<GeneratedSequence> sequences = {{{2, 5}}, {{2, 3, 9, 3}}, {{2, 7}}};
   std::vector<TokenIds> guesses(3, TokenIds{99});
@@ -52,6 +59,16 @@ TEST(LookupCandidatesTest, SourceComesFirstAndNothingStandsBehindAnEnd) {
   guesses.resize(1);
   candidates.propose(sequences, std::vector<std::size_t>{1}, guesses);
   EXPECT_EQ(guesses, (std::vector<TokenIds>{{9, 3}}));
+}
+
+TEST(LookupCandidatesTest, AnswersBeginAsTheirSourcesDo) {
+  const std::vector<GenerationItem> items = {{{5, 6, 7}, {2}, 20}, {{8, 9}, {2, 8}, 20}};
+  const StoppingCriteria stopping({1});
+  LookupCandidates candidates(items, 2, 2, 0, 2, stopping);
+  const std::vector<GeneratedSequence> sequences = {{{2}}, {{2, 4}}, {{2, 8}}, {{2, 8, 9}}};
+  std::vector<TokenIds> guesses(4, TokenIds{99});
+  candidates.propose(sequences, std::vector<std::size_t>{0, 1, 2, 3}, guesses);
+  EXPECT_EQ(guesses, (std::vector<TokenIds>{{5, 6}, {}, {9}, {}}));
 }
 
 /// Guesses, in a search with a model. The answers are those without guesses.
@@ -105,6 +122,16 @@ TEST_F(GuessingTest, LookupsChangeNothingButTheSteps) {
     expect_same(run(), plain);
     EXPECT_LT(steps(run()), steps(plain)) << samples;
   }
+}
+
+TEST_F(GuessingTest, EachOfSeveralSamplesHasGuessesOfItsOwn) {
+  config_.do_sample = true;
+  config_.temperature = 0.5;
+  config_.num_return_sequences = 3;
+  const Output plain = run();
+  config_.source_lookup_num_tokens = 4;
+  expect_same(run(), plain);
+  EXPECT_LT(steps(run()), steps(plain));
 }
 
 TEST_F(GuessingTest, AssistantThatIsTheModelIsAlwaysRight) {

@@ -316,19 +316,25 @@ TEST(GenerationConfigTest, SamplingOptionsAreCheckedWhereTheyCount) {
   }
 }
 
-TEST(GenerationConfigTest, LookupsAnswerOnce) {
+TEST(GenerationConfigTest, LookupsAreOfGreedySearchAndSampling) {
   for (const char* key : {"prompt_lookup_num_tokens", "source_lookup_num_tokens"}) {
     EXPECT_TRUE(warnings({{key, 3}, {"do_sample", true}}).empty());
-    test::expect_error<ConfigError>(
-        [&] {
-          parse({{key, 3}, {"do_sample", true}, {"num_return_sequences", 2}});
-        },
-        {"num_return_sequences: expected 1 with a lookup, got 2"});
     EXPECT_EQ(warnings({{key, 3}, {"num_beams", 2}, {"num_return_sequences", 2}}).size(), 1u);
     EXPECT_EQ(warnings({{key, 3}, {"penalty_alpha", 0.5}}).size(), 1u);
   }
   EXPECT_EQ(warnings({{"max_matching_ngram_size", 3}}),
             Warnings{"g.json.max_matching_ngram_size: has no effect without prompt_lookup_num_tokens"});
+}
+
+TEST(GenerationConfigTest, PromptLookupAnswersOnce) {
+  const Json several = {{"do_sample", true}, {"num_return_sequences", 2}};
+  Json options = several;
+  options["prompt_lookup_num_tokens"] = 3;
+  test::expect_error<ConfigError>([&] { parse(options); },
+                                  {"num_return_sequences: expected 1 with prompt_lookup_num_tokens, got 2"});
+  options = several;
+  options["source_lookup_num_tokens"] = 3;
+  EXPECT_TRUE(warnings(options).empty());
 }
 
 TEST(GenerationConfigTest, SamplingMayReturnAnyNumberOfSequences) {

@@ -37,53 +37,63 @@ inline TokenIds prompt_lookup(std::span<const TokenId> ids, std::size_t ngram, s
   return {};
 }
 
-/// source_lookup_num_tokens: what follows in the source the place that reads as the generated ids' end does, over as
-/// many ids as possible, of several such places the last. Nothing is generated yet: the source's beginning.
-inline TokenIds source_lookup(std::span<const TokenId> source, std::span<const TokenId> generated, std::size_t count) {
+/// source_lookup_num_tokens: what follows in the source the place that reads as the sequence's last ids do, over as
+/// many ids as possible, of several such places the last. Up to three ids for each that reads alike: a likeness of one
+/// or two ids is an accident half of the time, and wrong guesses cost time.
+inline TokenIds source_lookup(std::span<const TokenId> source, std::span<const TokenId> ids, std::size_t count) {
   std::size_t longest = 0;
   std::size_t begin = 0;
-  for (std::size_t end = 1; end < source.size() && !generated.empty(); ++end) {
+  for (std::size_t end = 1; end < source.size(); ++end) {
     std::size_t n = 0;
-    while (n < std::min(end, generated.size()) && source[end - 1 - n] == generated[generated.size() - 1 - n]) ++n;
+    while (n < std::min(end, ids.size()) && source[end - 1 - n] == ids[ids.size() - 1 - n]) ++n;
     if (n > 0 && n >= longest) longest = n, begin = end;
   }
-  if (longest == 0 && !generated.empty()) return {};
-  const auto guess = source.subspan(begin, std::min(count, source.size() - begin));
+  const auto guess = source.subspan(begin, std::min({count, 3 * longest, source.size() - begin}));
   return {guess.begin(), guess.end()};
 }
 
 /// Both lookups; the source's comes first.
 class LookupCandidates final : public CandidateGenerator {
  public:
-  /// A count of 0: no such lookup.
-  LookupCandidates(std::span<const GenerationItem> items, std::size_t source_count, std::size_t prompt_count,
-                   std::size_t ngram, const StoppingCriteria& stopping)
-      : items_(items), source_count_(source_count), prompt_count_(prompt_count), ngram_(ngram), stopping_(&stopping) {}
+  /// A count of 0: no such lookup. Each item has `copies` sequences, one after another.
+  LookupCandidates(std::span<const GenerationItem> items, std::size_t copies, std::size_t source_count,
+                   std::size_t prompt_count, std::size_t ngram, const StoppingCriteria& stopping)
+      : items_(items),
+        copies_(copies),
+        source_count_(source_count),
+        prompt_count_(prompt_count),
+        ngram_(ngram),
+        stopping_(stopping) {}
 
   void propose(std::span<const GeneratedSequence> sequences, std::span<const std::size_t> live,
                std::vector<TokenIds>& guesses) override {
     for (std::size_t i = 0; i < live.size(); ++i) {
-      const GenerationItem& item = items_[live[i]];
-      const std::span<const TokenId> ids = sequences[live[i]].ids;
-      guesses[i].clear();
-      if (source_count_ > 0) {
-        guesses[i] = source_lookup(item.encoder_ids, ids.subspan(item.prompt.size()), source_count_);
-      }
-      if (guesses[i].empty() && prompt_count_ > 0) guesses[i] = prompt_lookup(ids, ngram_, prompt_count_);
+      guesses[i] = look_up(items_[live[i] / copies_], sequences[live[i]].ids);
       // Behind an end there is nothing to guess.
-      const auto end =
-          std::find_if(guesses[i].begin(), guesses[i].end(), [&](TokenId id) { return stopping_->is_eos(id); });
-      guesses[i].erase(end, guesses[i].end());
+      const auto is_end = [this](TokenId id) { return stopping_.is_eos(id); };
+      guesses[i].erase(std::find_if(guesses[i].begin(), guesses[i].end(), is_end), guesses[i].end());
     }
   }
   std::size_t most_guesses() const override { return std::max(source_count_, prompt_count_); }
 
  private:
+  TokenIds look_up(const GenerationItem& item, std::span<const TokenId> ids) const {
+    const std::span<const TokenId> source = item.encoder_ids;
+    TokenIds guess = source_lookup(source, ids, source_count_);
+    if (guess.empty() && prompt_count_ > 0) guess = prompt_lookup(ids, ngram_, prompt_count_);
+    if (guess.empty() && ids.size() == item.prompt.size()) {  // what copies begins as the source does
+      const auto beginning = source.first(std::min(source_count_, source.size()));
+      guess.assign(beginning.begin(), beginning.end());
+    }
+    return guess;
+  }
+
   std::span<const GenerationItem> items_;
+  std::size_t copies_;
   std::size_t source_count_;
   std::size_t prompt_count_;
   std::size_t ngram_;
-  const StoppingCriteria* stopping_;
+  const StoppingCriteria& stopping_;
 };
 
 }  // namespace bertgen

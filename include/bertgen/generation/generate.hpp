@@ -96,7 +96,7 @@ std::unique_ptr<CandidateGenerator> make_candidates(const GenerateCall<T>& call)
   const GenerationConfig& config = call.config;
   if (!call.one_by_one()) return nullptr;
   if (call.looks_up()) {
-    return std::make_unique<LookupCandidates>(call.items, config.source_lookup_num_tokens.value_or(0),
+    return std::make_unique<LookupCandidates>(call.items, call.copies(), config.source_lookup_num_tokens.value_or(0),
                                               config.prompt_lookup_num_tokens.value_or(0),
                                               config.max_matching_ngram_size.value_or(2), call.stopping);
   }

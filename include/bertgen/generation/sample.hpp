@@ -40,8 +40,7 @@ using TokenChoice = std::function<std::size_t(std::size_t, std::size_t, std::spa
 
 /// Continues each item `copies` times, one token after another, until it is complete; sequences that are take no
 /// further part. The copies of an item follow one another. Where a generator guesses how a sequence goes on, the
-/// guesses run together with its last token, and as many of them count as it would have chosen anyway; then there is
-/// one copy.
+/// guesses run together with its last token, and as many of them count as it would have chosen anyway.
 template <typename T>
 class TokenSearch {
  public:
@@ -86,7 +85,8 @@ class TokenSearch {
  private:
   /// Runs what is new of each row, at first its prompt, and the guesses behind it.
   void feed(std::size_t rows, bool first) {
-    if (generator_ != nullptr) generator_->propose(sequences_, live_, guesses_);
+    const bool shared = first && copies_ > 1;  // copies that share a row may go on differently
+    if (generator_ != nullptr && !shared) generator_->propose(sequences_, live_, guesses_);
     ids_.clear();
     offsets_.assign(1, 0);
     scored_.clear();
@@ -107,8 +107,7 @@ class TokenSearch {
   }
 
   /// Leaves of the guesses what there is room for, is in the vocabulary, and gets the scores behind the ids `known`
-  /// that it would get one after another: not where tokens see later ones, and not behind padding, which RoBERTa does
-  /// not count within a pass.
+  /// that it would get one after another: nothing behind padding, whose positions RoBERTa counts by the pass.
   void cut(std::size_t room, std::span<const TokenId> known, TokenIds& guesses) const {
     const TransformerConfig& config = stepper_.config();
     if (guesses.size() > room) guesses.resize(room);
