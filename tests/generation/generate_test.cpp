@@ -238,10 +238,14 @@ TYPED_TEST(GenerateTest, OwnRulesDecideAndTheirErrorsChangeNothing) {
 TYPED_TEST(GenerateTest, ThePromptIsTheAnswerWhereEverythingIsSuppressed) {
   this->config_.suppress_tokens.emplace();
   for (TokenId id = 0; id < 19; ++id) this->config_.suppress_tokens->push_back(id);
-  this->config_.num_beams = 2;
-  const auto output = this->run({{3, 4}});
-  EXPECT_EQ(output.sequences[0].ids, TokenIds{2});
-  EXPECT_EQ(output.sequences[0].score, -1e9);
+  this->config_.num_beams = this->config_.num_return_sequences = 2;
+  for (const EarlyStopping early : {EarlyStopping::no, EarlyStopping::yes, EarlyStopping::never}) {
+    this->config_.early_stopping = early;
+    for (const GeneratedSequence& sequence : this->run({{3, 4}}).sequences) {
+      EXPECT_EQ(sequence.ids, TokenIds{2});
+      EXPECT_EQ(sequence.score, -1e9);
+    }
+  }
 }
 
 TYPED_TEST(GenerateTest, RowDoesNotDependOnItsMatesOrThreads) {
