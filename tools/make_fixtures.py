@@ -94,7 +94,7 @@ def make_tensors(models, spec, rng):
     return {**tensors, **exact}, largest_gap(exact, forward(models["f32"], tensors))
 
 
-Run = collections.namedtuple("Run", "sequences scores prompt config processors")
+Run = collections.namedtuple("Run", "sequences scores prompt config processors out")
 
 
 def generate(model, batch, options):
@@ -108,14 +108,14 @@ def generate(model, batch, options):
     model._get_logits_processor = spy
     tensors = {name: torch.tensor(rows) for name, rows in batch.items() if rows is not None}
     try:
-        out = model.generate(**tensors, **options, return_dict_in_generate=True, output_scores=True)
+        out = model.generate(**tensors, **{**options, "return_dict_in_generate": True, "output_scores": True})
     finally:
         del model._get_logits_processor
     config, prompt, rows = seen["generation_config"], seen["input_ids_seq_length"], out.sequences.tolist()
     ends = [] if config._eos_token_tensor is None else config._eos_token_tensor.tolist()
     cuts = [next((i + 1 for i in range(prompt, len(row)) if row[i] in ends), len(row)) for row in rows]
     rows = [row[:cut] for row, cut in zip(rows, cuts)]
-    return Run(rows, getattr(out, "sequences_scores", None), prompt, config, seen["processors"])
+    return Run(rows, getattr(out, "sequences_scores", None), prompt, config, seen["processors"], out)
 
 
 def one_row(batch, row, keep_padding):
@@ -147,7 +147,7 @@ def exact_logprobs(model, batch, run, sequence):
     source = {name: torch.tensor(batch[name]) for name in ("input_ids", "attention_mask") if batch[name]}
     ids, found = torch.tensor([sequence]), []
     logits = model(**source, decoder_input_ids=ids[:, :-1]).logits
-    if model.config.decoder.model_type == "roberta":
+    if model.config.decoder.model_type == "roberta" or transformers.__version__ < "5":  # where use_cache hides the mask
         logits = cached_logits(model, source, ids[:, :-1], run.prompt)
     for step in range(run.prompt, len(sequence)):
         scores = logits[:, step - 1]

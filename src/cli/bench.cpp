@@ -52,6 +52,7 @@ class Bench {
     config_.max_new_tokens = config_.min_new_tokens = bench_.new_tokens;
     config_.num_beams = bench_.num_beams;
     config_.num_return_sequences = 1;
+    config_.source_lookup_num_tokens = config_.prompt_lookup_num_tokens = std::nullopt;  // random ids copy nothing
     make_inputs();
   }
 
@@ -112,7 +113,7 @@ class Bench {
     const std::size_t rows = items.size() * bench_.num_beams;
     auto cache = model.decoder().make_cache(items.size(), rows, bench_.new_tokens + 1);
     model.attend_to(sources(), encode(), cache, workspace);
-    Stepper<float> stepper(model.decoder(), cache, items, rows, workspace);
+    Stepper<float> stepper(model.decoder(), cache, items, {.rows = rows}, workspace);
     stepper.prefill(items);
     std::vector<std::size_t> parents;
     for (std::size_t row = 0; row < rows; ++row) parents.push_back(row / bench_.num_beams);

@@ -36,6 +36,21 @@ std::vector<Answer> answer_each(const std::vector<Json>& requests, Function&& fu
   return answers;
 }
 
+/// Answers a group of requests by one call of `function`; if it throws, each by a call of its own, so that the error
+/// finds its request.
+template <typename Function>
+void answer_together(const std::vector<std::size_t>& group, std::vector<Answer>& answers, Function&& function) {
+  try {
+    function(group);
+  } catch (...) {
+    if (group.size() > 1) {
+      for (std::size_t i : group) answer_together({i}, answers, function);
+    } else {
+      answers[group.front()].error = current_error();
+    }
+  }
+}
+
 /// Runs until the input ends. Returns the exit status; throws std::runtime_error if the input or output fails.
 int run_requests(const Options& options, Handler& handler);
 

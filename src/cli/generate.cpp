@@ -10,6 +10,7 @@ struct Prepared {
   Source source;
   TokenIds prompt;
   GenerationConfig config;
+  bool with_scores = false;  ///< output_scores
   std::uint64_t number = 0;  ///< of the request in the input: what sampling draws depends on it, not on the batch
 };
 
@@ -23,6 +24,10 @@ class GenerateHandler final : public Handler {
                  options.threads),
         defaults_(session_.model().generation_config()) {
     report_warnings(session_.model().warnings(), options);
+    if (options.assistant_model.empty()) return;
+    assistant_.emplace(EncoderDecoderModel::from_pretrained(options.assistant_model));
+    arguments_.assistant_model = &*assistant_;
+    report_warnings(assistant_->warnings(), options);
   }
 
   /// The command line's options over the checkpoint's. Throws ConfigError.
@@ -52,7 +57,7 @@ class GenerateHandler final : public Handler {
         taken[j] = true;
         group.push_back(j);
       }
-      answer_group(prepared, group, answers);
+      answer_together(group, answers, [&](const auto& part) { answer_group(prepared, part, answers); });
     }
     return answers;
   }
@@ -65,8 +70,25 @@ class GenerateHandler final : public Handler {
       throw ConfigError(std::string(source) + ".num_beams: expected at most " + std::to_string(most_beams) + ", got " +
                         std::to_string(*config.num_beams));
     }
+    if (config.output_logits.value_or(false)) {
+      warnings.push_back(std::string(source) + ".output_logits: has no effect here: answers have no logits");
+      config.output_logits.reset();
+    }
+    warn(std::move(warnings));
+  }
+
+  void warn(std::vector<std::string> warnings) {
     std::erase_if(warnings, [this](const std::string& warning) { return !warned_.insert(warning).second; });
     report_warnings(warnings, options_);
+  }
+
+  /// What only the call could tell; the rest was reported with the options that brought it.
+  void warn_of_call(const GenerateOutput& output, const GenerationConfig& config) {
+    std::vector<std::string> warnings = output.warnings;
+    const std::vector<std::string> known = config.validate();
+    std::erase_if(warnings,
+                  [&](const auto& warning) { return std::find(known.begin(), known.end(), warning) != known.end(); });
+    warn(std::move(warnings));
   }
 
   Prepared prepare(const Json& request) {
@@ -76,6 +98,8 @@ class GenerateHandler final : public Handler {
       update(prepared.config, dump_line(request["generation"]), "generation");
     }
     prepared.source = read_source(request, coder_);
+    prepared.with_scores = prepared.config.output_scores.value_or(false);
+    prepared.config.output_scores.reset();  // answers have the chosen tokens' alone
     const GenerationConfig& config = prepared.config;
     const auto start = config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
     if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
@@ -98,7 +122,7 @@ class GenerateHandler final : public Handler {
     return answer;
   }
 
-  /// One generate for all of the group; if that fails, one each, so that the error finds its request.
+  /// One generate for all of the group.
   void answer_group(const std::vector<Prepared>& prepared, const std::vector<std::size_t>& group,
                     std::vector<Answer>& answers) {
     GenerateInputs inputs;
@@ -109,27 +133,31 @@ class GenerateHandler final : public Handler {
       inputs.decoder_input_ids.push_back(prepared[i].prompt);
       inputs.requests.push_back(prepared[i].number);
     }
-    try {
-      const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config);
-      const std::size_t each = output.sequences.size() / group.size();
-      for (std::size_t i = 0; i < group.size(); ++i) {
-        answers[group[i]] = to_answer({output.sequences.data() + i * each, each});
-      }
-    } catch (const std::exception&) {
-      if (group.size() == 1) {
-        answers[group.front()].error = current_error();
-        return;
-      }
-      for (std::size_t i : group) answer_group(prepared, {i}, answers);
+    const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config, arguments_);
+    warn_of_call(output, prepared[group.front()].config);
+    const std::size_t each = output.sequences.size() / group.size();
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      answers[group[i]] = to_answer({output.sequences.data() + i * each, each}, prepared[group[i]]);
     }
   }
 
-  Answer to_answer(std::span<const GeneratedSequence> sequences) const {
+  static void add_scores(const GeneratedSequence& sequence, const GenerationConfig& config, Json& object) {
+    object["token_logprobs"] = Json::array();
+    for (double log_prob : sequence.token_log_probs) object["token_logprobs"].push_back(finite(log_prob));
+    object["steps"] = sequence.steps;
+    const std::size_t beams = config.num_beams.value_or(1);
+    if (beams == 1) return;
+    object["beam_indices"] = Json::array();  // of this request's beams, whatever its batch
+    for (std::size_t row : sequence.beam_indices) object["beam_indices"].push_back(row % beams);
+  }
+
+  Answer to_answer(std::span<const GeneratedSequence> sequences, const Prepared& prepared) const {
     Answer answer;
     answer.fields["sequences"] = Json::array();
     for (const GeneratedSequence& sequence : sequences) {
       Json object = {{"ids", sequence.ids}, {"score", finite(sequence.score)}};
       if (coder_.tokenizer) object["text"] = coder_.decode(sequence.ids);
+      if (prepared.with_scores) add_scores(sequence, prepared.config, object);
       answer.fields["sequences"].push_back(std::move(object));
     }
     // Without a tokenizer plain mode has only ids to show.
@@ -141,6 +169,8 @@ class GenerateHandler final : public Handler {
   const Options& options_;
   TextCoder coder_;
   Session session_;
+  std::optional<EncoderDecoderModel> assistant_;
+  GenerateArguments<float> arguments_;
   GenerationConfig defaults_;
   std::uint64_t answered_ = 0;
   std::set<std::string> warned_;

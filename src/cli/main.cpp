@@ -17,7 +17,9 @@ int run(bertgen::cli::Options options) {
       {"tokenize", run_tokenize}, {"detokenize", run_detokenize}, {"inspect", run_inspect}, {"bench", run_bench},
       {"convert", run_convert},   {"warm-start", run_warm_start},
   };
-  if (!options.model.empty()) options.model = bertgen::resolve_checkpoint(options.model, hub_cache()).string();
+  for (std::string* model : {&options.model, &options.assistant_model}) {
+    if (!model->empty()) *model = bertgen::resolve_checkpoint(*model, hub_cache()).string();
+  }
   return commands.at(options.command)(options);
 }
 

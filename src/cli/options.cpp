@@ -132,6 +132,11 @@ class Parser {
 
   void add_generating(const char* name, const char* what, bool model_required) {
     CLI::App* command = add_answering(name, what, model_required);
+    command
+        ->add_option("--assistant-model", options_.assistant_model,
+                     "Checkpoint of a smaller model with the same ids, which guesses; the answers are the same")
+        ->check(path_given)
+        ->group("Generation options");
     for (const std::string& key : GenerationConfig::keys()) {
       command->add_option("--" + kebab(key), generation_[key], "See transformers' GenerationConfig")
           ->group("Generation options");

@@ -39,9 +39,10 @@ struct WarmStartOptions {
 /// Everything that was given, with the defaults of what was not.
 struct Options {
   std::string command;
-  std::string model;        ///< a checkpoint directory, or a name in the hub's cache; empty: the shipped one
-  std::string destination;  ///< of convert and warm-start
-  bool force = false;       ///< they replace what is there
+  std::string model;            ///< a checkpoint directory, or a name in the hub's cache; empty: the shipped one
+  std::string assistant_model;  ///< the same; empty: none
+  std::string destination;      ///< of convert and warm-start
+  bool force = false;           ///< they replace what is there
   std::vector<std::string> texts;
   std::string input = "-";
   std::string output = "-";

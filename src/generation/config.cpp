@@ -24,6 +24,16 @@ void for_each_field(Config& config, Visitor&& visit) {
   visit("num_return_sequences", config.num_return_sequences);
   visit("length_penalty", config.length_penalty);
   visit("early_stopping", config.early_stopping);
+  visit("num_beam_groups", config.num_beam_groups);
+  visit("diversity_penalty", config.diversity_penalty);
+  visit("force_words_ids", config.force_words_ids);
+  visit("penalty_alpha", config.penalty_alpha);
+  visit("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens);
+  visit("source_lookup_num_tokens", config.source_lookup_num_tokens);
+  visit("max_matching_ngram_size", config.max_matching_ngram_size);
+  visit("num_assistant_tokens", config.num_assistant_tokens);
+  visit("num_assistant_tokens_schedule", config.num_assistant_tokens_schedule);
+  visit("assistant_confidence_threshold", config.assistant_confidence_threshold);
   visit("do_sample", config.do_sample);
   visit("temperature", config.temperature);
   visit("top_h", config.top_h);
@@ -47,6 +57,8 @@ void for_each_field(Config& config, Visitor&& visit) {
   visit("suppress_tokens", config.suppress_tokens);
   visit("begin_suppress_tokens", config.begin_suppress_tokens);
   visit("renormalize_logits", config.renormalize_logits);
+  visit("output_scores", config.output_scores);
+  visit("output_logits", config.output_logits);
   visit("decoder_start_token_id", config.decoder_start_token_id);
   visit("bos_token_id", config.bos_token_id);
   visit("pad_token_id", config.pad_token_id);
@@ -83,6 +95,19 @@ void read(const JsonFields& fields, const char* key, std::optional<EarlyStopping
   }
 }
 
+constexpr std::array schedules = {std::pair{"constant", AssistantSchedule::constant},
+                                  std::pair{"heuristic", AssistantSchedule::heuristic},
+                                  std::pair{"heuristic_transient", AssistantSchedule::heuristic_transient}};
+
+void read(const JsonFields& fields, const char* key, std::optional<AssistantSchedule>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  for (const auto& [name, schedule] : schedules) {
+    if (fields.raw(key) == name) field = schedule;
+  }
+  if (!field) fields.fail(key, "\"constant\", \"heuristic\" or \"heuristic_transient\"");
+}
+
 void read(const JsonFields& fields, const char* key, std::optional<ExponentialDecay>& field) {
   field.reset();
   if (!fields.has(key)) return;
@@ -110,6 +135,22 @@ void read(const JsonFields& fields, const char* key, std::optional<std::vector<T
   for (const Json& value : fields.raw(key)) field->push_back(read_sequence(fields, key, value));
 }
 
+/// A word is a list of ids, or a list of such lists of which one is wanted.
+void read(const JsonFields& fields, const char* key, std::optional<std::vector<ForcedWord>>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  if (!fields.raw(key).is_array()) fields.fail(key, "a list of words, each a list of token ids or of such lists");
+  field.emplace();
+  for (const Json& word : fields.raw(key)) {
+    ForcedWord& alternatives = field->emplace_back();
+    if (word.is_array() && !word.empty() && word[0].is_array()) {
+      for (const Json& ids : word) alternatives.push_back(read_sequence(fields, key, ids));
+    } else {
+      alternatives.push_back(read_sequence(fields, key, word));
+    }
+  }
+}
+
 void read(const JsonFields& fields, const char* key, std::optional<std::vector<std::pair<TokenIds, double>>>& field) {
   field.reset();
   if (!fields.has(key)) return;
@@ -131,96 +172,163 @@ Json written(const Value& value) {
 Json written(EarlyStopping value) {
   return value == EarlyStopping::never ? Json("never") : Json(value == EarlyStopping::yes);
 }
+Json written(AssistantSchedule value) { return schedules[static_cast<std::size_t>(value)].first; }
+Json written(const std::vector<ForcedWord>& words) {
+  Json list = Json::array();
+  for (const ForcedWord& word : words) list.push_back(word.size() == 1 ? Json(word[0]) : Json(word));
+  return list;
+}
 Json written(const ExponentialDecay& value) { return Json::array({value.start, value.factor}); }
 
-/// Options that change the result and are not supported, with the values at which they do nothing.
-struct Unsupported {
-  const char* key;
+/// A key that is no field, with the values that ask for nothing which is not done anyway; null is one always.
+struct OtherKey {
+  const char* name;
   std::vector<Json> neutral;
+  const char* why = "";  ///< other values have no effect; empty: they would change the result, and are refused
 };
-const std::vector<Unsupported>& unsupported_options() {
-  static const std::vector<Unsupported> options = {
-      {"num_beam_groups", {1}},   {"diversity_penalty", {0.0}},     {"penalty_alpha", {0.0}},
-      {"constraints", {}},        {"force_words_ids", {}},          {"dola_layers", {}},
-      {"guidance_scale", {1.0}},  {"watermarking_config", {}},      {"max_time", {}},
-      {"stop_strings", {}},       {"prompt_lookup_num_tokens", {}}, {"assistant_early_exit", {}},
-      {"token_healing", {false}}, {"low_memory", {false}},          {"use_mtp", {false}},
-  };
-  return options;
+const std::vector<OtherKey>& other_keys() {
+  constexpr const char* caching = "has no effect here: there is one kind of cache, and nothing to compile";
+  constexpr const char* other_tokenizer = "has no effect here: assistants share the model's tokenizer";
+  constexpr const char* not_returned = "has no effect here: generate() returns none";
+  static const std::vector<OtherKey> keys = {
+      {"constraints", {}},
+      {"dola_layers", {}},
+      {"guidance_scale", {1.0}},
+      {"watermarking_config", {}},
+      {"max_time", {}},
+      {"stop_strings", {}},
+      {"assistant_early_exit", {}},
+      {"assistant_ensemble_weight", {}},
+      {"token_healing", {false}},
+      {"use_mtp", {false}},
+      {"speculation_type", {}},
+      {"output_attentions", {false}, not_returned},
+      {"output_hidden_states", {false}, not_returned},
+      {"use_cache", {true}, "has no effect here: there is always a cache"},
+      {"cache_implementation", {}, caching},
+      {"cache_config", {}, caching},
+      {"max_cache_len", {}, caching},
+      {"prefill_chunk_size", {}, caching},
+      {"compile_config", {}, caching},
+      {"disable_compile", {false, true}, caching},
+      {"low_memory", {false}, caching},
+      {"continuous_batching_config", {}, caching},
+      {"is_assistant", {false}, "has no effect here: a model is told to assist by the call"},
+      {"assistant_lookbehind", {10}, other_tokenizer},
+      {"target_lookbehind", {10}, other_tokenizer}};
+  return keys;
 }
 
-/// Options that matter only to sampling, with the value that every configuration of transformers 4 has, or null.
-const std::vector<std::pair<const char*, Json>>& sampling_options() {
-  static const std::vector<std::pair<const char*, Json>> options = {
-      {"temperature", 1.0}, {"top_k", 50},           {"top_p", 1.0},      {"min_p", nullptr},
-      {"typical_p", 1.0},   {"epsilon_cutoff", 0.0}, {"eta_cutoff", 0.0}, {"top_h", nullptr}};
-  return options;
-}
-
-/// Keys without effect on the result: what is returned beside it, how transformers caches, what assistants do.
-constexpr std::array ignored_keys = {"_from_model_config",
-                                     "transformers_version",
-                                     "use_cache",
-                                     "output_attentions",
-                                     "output_hidden_states",
-                                     "output_scores",
-                                     "output_logits",
-                                     "return_dict_in_generate",
-                                     "cache_implementation",
-                                     "cache_config",
-                                     "max_cache_len",
-                                     "prefill_chunk_size",
-                                     "compile_config",
-                                     "disable_compile",
-                                     "return_legacy_cache",
-                                     "is_assistant",
-                                     "num_assistant_tokens",
-                                     "num_assistant_tokens_schedule",
-                                     "assistant_confidence_threshold",
-                                     "assistant_ensemble_weight",
-                                     "assistant_lookbehind",
-                                     "target_lookbehind",
-                                     "max_matching_ngram_size",
-                                     "speculation_type",
-                                     "generation_kwargs"};
+/// Keys of files that say nothing about generation.
+constexpr std::array metadata_keys = {"_from_model_config",      "_commit_hash",        "transformers_version",
+                                      "return_dict_in_generate", "return_legacy_cache", "generation_kwargs"};
 
 template <typename List, typename Key>
 bool lists(const List& keys, const Key& key) {
   return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 
-void refuse_unsupported(const JsonFields& fields) {
-  for (const Unsupported& option : unsupported_options()) {
-    if (!fields.has(option.key) || lists(option.neutral, fields.raw(option.key))) continue;
-    fields.fail(option.key, "no value that changes the result (the option is not supported)");
+/// Names an option and says why it has no effect.
+struct Idle {
+  const char* key;
+  std::string why;
+};
+
+/// The fields that are set to something and have no effect beside the others.
+std::vector<Idle> idle_options(const GenerationConfig& config) {
+  std::vector<Idle> idle;
+  const auto check = [&idle](bool is_idle, const char* key, const std::string& why) {
+    if (is_idle) idle.push_back({key, why});
+  };
+  const auto outside = [](const std::optional<double>& value) { return value && (*value < 0 || *value >= 1); };
+  // The values that every configuration of transformers 4 has are the neutral ones.
+  const auto check_sampling = [&](const char* key, bool set) {
+    check(set && !config.do_sample.value_or(false), key, "has no effect without do_sample");
+  };
+  check_sampling("temperature", config.temperature.value_or(1) != 1);
+  check_sampling("top_h", config.top_h.has_value());
+  check_sampling("top_k", config.top_k.value_or(50) != 50 && config.penalty_alpha.value_or(0) <= 0);
+  check_sampling("top_p", config.top_p.value_or(1) != 1);
+  check_sampling("min_p", config.min_p.has_value());
+  check_sampling("typical_p", config.typical_p.value_or(1) != 1);
+  check_sampling("epsilon_cutoff", config.epsilon_cutoff.value_or(0) != 0);
+  check_sampling("eta_cutoff", config.eta_cutoff.value_or(0) != 0);
+  check_sampling("seed", config.seed.value_or(0) != 0);
+  if (config.do_sample.value_or(false)) {
+    check(config.typical_p.value_or(1) > 1, "typical_p", "has no effect above 1");
+    check(outside(config.epsilon_cutoff), "epsilon_cutoff", "has no effect outside 0 to 1");
+    check(outside(config.eta_cutoff), "eta_cutoff", "has no effect outside 0 to 1");
+  }
+  const bool one_beam = config.num_beams.value_or(1) == 1;
+  check(one_beam && config.early_stopping.value_or(EarlyStopping::no) != EarlyStopping::no, "early_stopping",
+        "has no effect without num_beams above 1");
+  check(one_beam && config.length_penalty.value_or(1) != 1, "length_penalty",
+        "has no effect without num_beams above 1");
+  check(one_beam && config.num_beam_groups.value_or(1) != 1, "num_beam_groups",
+        "has no effect without num_beams above 1");
+  check(one_beam && config.diversity_penalty.value_or(0) != 0, "diversity_penalty",
+        "has no effect without num_beams above 1");
+  check(config.penalty_alpha.value_or(0) != 0 && config.mode() != GenerationMode::contrastive_search, "penalty_alpha",
+        "has no effect with num_beams, do_sample or a top_k up to 1");
+  const bool one_by_one = config.mode() == GenerationMode::greedy_search || config.mode() == GenerationMode::sample;
+  check(config.prompt_lookup_num_tokens && !one_by_one, "prompt_lookup_num_tokens",
+        "has no effect beside greedy search and sampling");
+  check(config.source_lookup_num_tokens && !one_by_one, "source_lookup_num_tokens",
+        "has no effect beside greedy search and sampling");
+  check(config.max_matching_ngram_size.value_or(2) != 2 && !config.prompt_lookup_num_tokens, "max_matching_ngram_size",
+        "has no effect without prompt_lookup_num_tokens");
+  check(config.max_length && config.max_new_tokens, "max_length", "has no effect beside max_new_tokens");
+  check(config.min_length.value_or(0) > 0 && config.min_new_tokens, "min_length",
+        "has no effect beside min_new_tokens");
+  check(config.min_length && config.max_length && *config.min_length > *config.max_length && !config.max_new_tokens,
+        "min_length", "cannot be reached: it is above max_length");
+  check(config.min_new_tokens && config.max_new_tokens && *config.min_new_tokens > *config.max_new_tokens,
+        "min_new_tokens", "cannot be reached: it is above max_new_tokens");
+  if (config.eos_token_id.value_or(TokenIds{}).empty()) {
+    check(config.min_length.value_or(0) > 0, "min_length", "has no effect without eos_token_id");
+    check(config.min_new_tokens.value_or(0) > 0, "min_new_tokens", "has no effect without eos_token_id");
+    check(config.exponential_decay_length_penalty.has_value(), "exponential_decay_length_penalty",
+          "has no effect without eos_token_id");
+  }
+  return idle;
+}
+
+/// Refuses or warns of the keys of `fields` that are no field of GenerationConfig.
+void check_other_keys(const JsonFields& fields, const Json& object, GenerationConfig::UnknownKeys unknown_keys,
+                      std::vector<std::string>& warnings) {
+  const std::vector<std::string> known = GenerationConfig::keys();
+  for (const auto& [key, value] : object.items()) {
+    if (lists(known, key) || lists(metadata_keys, key)) continue;
+    const auto other = std::find_if(other_keys().begin(), other_keys().end(),
+                                    [&name = key](const OtherKey& entry) { return name == entry.name; });
+    if (other == other_keys().end()) {
+      if (unknown_keys == GenerationConfig::UnknownKeys::refuse) {
+        throw ConfigError(fields.where() + "." + key + ": expected an option of generate(), got an unknown name");
+      }
+      if (!value.is_null()) warnings.push_back(fields.where() + "." + key + ": unknown option, ignored");
+      continue;
+    }
+    if (value.is_null() || lists(other->neutral, value)) continue;
+    if (*other->why == '\0') {
+      fields.fail(other->name, "no value that changes the result (the option is not supported)");
+    }
+    warnings.push_back(fields.where() + "." + key + ": " + other->why);
   }
 }
 
-/// Sets the fields of `config` that `object` names; returns warnings for the rest of it.
+/// Sets the fields of `config` that `object` names; returns warnings of those without effect.
 std::vector<std::string> update_from(GenerationConfig& config, const Json& object, const std::string& source,
                                      GenerationConfig::UnknownKeys unknown_keys) {
   const JsonFields fields(object, source);
-  refuse_unsupported(fields);
-  const std::vector<std::string> known = GenerationConfig::keys();
   std::vector<std::string> warnings;
-  for (const auto& [key, value] : object.items()) {
-    const bool is_unsupported = std::any_of(unsupported_options().begin(), unsupported_options().end(),
-                                            [&name = key](const Unsupported& option) { return name == option.key; });
-    if (is_unsupported || lists(known, key) || lists(ignored_keys, key)) continue;
-    if (unknown_keys == GenerationConfig::UnknownKeys::refuse) {
-      throw ConfigError(source + "." + key + ": expected an option of generate(), got an unknown name");
-    }
-    if (!value.is_null()) warnings.push_back(source + "." + key + ": unknown option, ignored");
-  }
+  check_other_keys(fields, object, unknown_keys, warnings);
   GenerationConfig updated = config;
   for_each_field(updated, [&](const char* key, auto& field) {
     if (object.contains(key)) read(fields, key, field);
   });
   updated.validate();
-  for (const auto& [key, usual] : sampling_options()) {
-    if (!updated.do_sample.value_or(false) && fields.has(key) && fields.raw(key) != usual) {
-      warnings.push_back(source + "." + key + ": has no effect without do_sample");
-    }
+  for (const Idle& idle : idle_options(updated)) {
+    if (fields.has(idle.key)) warnings.push_back(source + "." + idle.key + ": " + idle.why);
   }
   config = std::move(updated);
   return warnings;
@@ -238,6 +346,49 @@ bool within(const TokenIds& ids, const TokenIds& set) {
   return !ids.empty() && std::all_of(ids.begin(), ids.end(), [&set](TokenId id) { return lists(set, id); });
 }
 
+[[noreturn]] void fail(const std::string& what) { throw ConfigError("generation: " + what); }
+
+/// Whether one of the sequences begins another, or is it.
+bool any_begins_another(const ForcedWord& word) {
+  for (std::size_t i = 0; i < word.size(); ++i) {
+    for (std::size_t j = 0; j < word.size(); ++j) {
+      if (i == j || word[i].size() > word[j].size()) continue;
+      if (std::equal(word[i].begin(), word[i].end(), word[j].begin())) return true;
+    }
+  }
+  return false;
+}
+
+/// Options of group and constrained beam search.
+void validate_beam_modes(const GenerationConfig& config) {
+  const std::size_t beams = config.num_beams.value_or(1);
+  const std::size_t groups = config.num_beam_groups.value_or(1);
+  const double diversity = config.diversity_penalty.value_or(0);
+  if (groups == 0) fail("num_beam_groups: expected at least 1, got 0");
+  if (beams > 1 && (groups > 1 || diversity != 0)) {
+    if (groups == 1) fail("diversity_penalty: expected num_beam_groups above 1 with it, got 1");
+    if (config.do_sample.value_or(false)) fail("num_beam_groups: expected do_sample false with them, got true");
+    if (beams % groups != 0) {
+      fail("num_beams: expected a multiple of num_beam_groups, " + std::to_string(groups) + ", got " +
+           std::to_string(beams));
+    }
+    if (!(diversity > 0)) {
+      fail("diversity_penalty: expected a number above 0 with num_beam_groups, got " + std::to_string(diversity));
+    }
+  }
+  if (!config.force_words_ids) return;
+  if (config.force_words_ids->empty()) fail("force_words_ids: expected at least one word, got none");
+  for (const ForcedWord& word : *config.force_words_ids) {
+    if (word.empty() || lists(word, TokenIds{})) {
+      fail("force_words_ids: expected non-empty lists of token ids, got an empty one");
+    }
+    if (any_begins_another(word)) fail("force_words_ids: expected alternatives that do not begin each other");
+  }
+  if (beams == 1) fail("force_words_ids: expected num_beams above 1 with it, got 1");
+  if (config.do_sample.value_or(false)) fail("force_words_ids: expected do_sample false with it, got true");
+  if (groups > 1) fail("force_words_ids: expected num_beam_groups 1 with it, got " + std::to_string(groups));
+}
+
 }  // namespace
 
 std::vector<std::string> GenerationConfig::update(std::string_view json, std::string_view source,
@@ -252,6 +403,18 @@ std::vector<std::string> GenerationConfig::keys() {
   return names;
 }
 
+GenerationMode GenerationConfig::mode() const {
+  const bool samples = do_sample.value_or(false);
+  if (force_words_ids) return GenerationMode::constrained_beam_search;
+  if (num_beams.value_or(1) == 1) {
+    if (samples) return GenerationMode::sample;
+    const bool contrasts = penalty_alpha.value_or(0) > 0 && top_k.value_or(50) > 1;
+    return contrasts ? GenerationMode::contrastive_search : GenerationMode::greedy_search;
+  }
+  if (num_beam_groups.value_or(1) > 1) return GenerationMode::group_beam_search;
+  return samples ? GenerationMode::beam_sample : GenerationMode::beam_search;
+}
+
 std::string GenerationConfig::to_json() const {
   Json object = Json::object();
   for_each_field(*this, [&object](const char* key, const auto& field) {
@@ -260,8 +423,8 @@ std::string GenerationConfig::to_json() const {
   return object.dump(2);
 }
 
-void GenerationConfig::validate() const {
-  const auto fail = [](const std::string& what) { throw ConfigError("generation: " + what); };
+std::vector<std::string> GenerationConfig::validate() const {
+  validate_beam_modes(*this);
   if (max_new_tokens == 0u) fail("max_new_tokens: expected at least 1, got 0");
   if (num_beams == 0u) fail("num_beams: expected at least 1, got 0");
   if (num_return_sequences == 0u) fail("num_return_sequences: expected at least 1, got 0");
@@ -269,6 +432,16 @@ void GenerationConfig::validate() const {
   const std::size_t beams = num_beams.value_or(1);
   if (num_return_sequences.value_or(1) > beams && !(samples && beams == 1)) {
     fail("num_return_sequences: expected at most num_beams, " + std::to_string(num_beams.value_or(1)) + ", got " +
+         std::to_string(*num_return_sequences));
+  }
+  for (const auto& [name, count] : {std::pair{"prompt_lookup_num_tokens", prompt_lookup_num_tokens},
+                                    {"source_lookup_num_tokens", source_lookup_num_tokens},
+                                    {"max_matching_ngram_size", max_matching_ngram_size},
+                                    {"num_assistant_tokens", num_assistant_tokens}}) {
+    if (count == 0u) fail(std::string(name) + ": expected at least 1, got 0");
+  }
+  if (prompt_lookup_num_tokens && beams == 1 && num_return_sequences.value_or(1) > 1) {
+    fail("num_return_sequences: expected 1 with prompt_lookup_num_tokens, got " +
          std::to_string(*num_return_sequences));
   }
   for (const auto& [name, penalty] : {std::pair{"repetition_penalty", repetition_penalty},
@@ -287,11 +460,11 @@ void GenerationConfig::validate() const {
     require("min_p", min_p, min_p >= 0.0 && min_p <= 1.0, "a number from 0 to 1");
     require("typical_p", typical_p, typical_p > 0.0, "a number above 0");
   }
-  if (bad_words_ids && lists(*bad_words_ids, TokenIds{})) {
+  if (bad_words_ids && (bad_words_ids->empty() || lists(*bad_words_ids, TokenIds{}))) {
     fail("bad_words_ids: expected non-empty lists of token ids, got an empty one");
   }
-  if (sequence_bias && std::any_of(sequence_bias->begin(), sequence_bias->end(),
-                                   [](const auto& entry) { return entry.first.empty(); })) {
+  if (sequence_bias && (sequence_bias->empty() || std::any_of(sequence_bias->begin(), sequence_bias->end(),
+                                                              [](const auto& entry) { return entry.first.empty(); }))) {
     fail("sequence_bias: expected non-empty lists of token ids, got an empty one");
   }
   if (suppress_tokens) {
@@ -303,9 +476,15 @@ void GenerationConfig::validate() const {
       fail("forced_eos_token_id: expected an id that suppress_tokens leaves, got none");
     }
   }
+  std::vector<std::string> warnings;
+  for (const Idle& idle : idle_options(*this)) {
+    warnings.push_back(std::string("generation.") + idle.key + ": " + idle.why);
+  }
+  return warnings;
 }
 
-GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source) {
+GenerationConfig generation_config_from_model(std::string_view config_json, std::string_view source,
+                                              std::vector<std::string>& warnings) {
   const Json model = parse(config_json, source);
   const Json decoder = model.is_object() ? model.value("decoder", Json::object()) : Json::object();
   Json options = Json::object();
@@ -319,8 +498,9 @@ GenerationConfig generation_config_from_model(std::string_view config_json, std:
   };
   GenerationConfig config;
   for_each_field(config, [&take](const char* key, const auto&) { take(key); });
-  for (const Unsupported& option : unsupported_options()) take(option.key);
-  update_from(config, options, std::string(source), GenerationConfig::UnknownKeys::refuse);
+  for (const OtherKey& other : other_keys()) take(other.name);
+  const auto found = update_from(config, options, std::string(source), GenerationConfig::UnknownKeys::refuse);
+  warnings.insert(warnings.end(), found.begin(), found.end());
   return config;
 }
 

@@ -104,7 +104,7 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const s
   std::vector<std::string> warnings;
   GenerationConfig generation;
   if (files.generation_config.empty()) {
-    generation = generation_config_from_model(config_text, files.config.string());
+    generation = generation_config_from_model(config_text, files.config.string(), warnings);
   } else {
     warnings = generation.update(read_text_file(files.generation_config), files.generation_config.string(),
                                  GenerationConfig::UnknownKeys::warn);
@@ -177,16 +177,16 @@ void BasicEncoderDecoderModel<T>::set_generation_config(GenerationConfig config)
 }
 
 template <typename T>
-GenerateOutput BasicEncoderDecoderModel<T>::generate(const std::vector<TokenIds>& input_ids,
-                                                     const GenerationConfig& config,
-                                                     const std::vector<AttentionMask>& attention_mask,
-                                                     const std::vector<TokenIds>& decoder_input_ids) const {
+BasicGenerateOutput<T> BasicEncoderDecoderModel<T>::generate(const std::vector<TokenIds>& input_ids,
+                                                             const GenerationConfig& config,
+                                                             const std::vector<AttentionMask>& attention_mask,
+                                                             const std::vector<TokenIds>& decoder_input_ids) const {
   Workspace workspace(physical_cores());
-  return bertgen::generate(*this, {input_ids, attention_mask, decoder_input_ids}, config, workspace);
+  return bertgen::generate<T>(*this, {input_ids, attention_mask, decoder_input_ids}, config, workspace);
 }
 
 template <typename T>
-GenerateOutput BasicEncoderDecoderModel<T>::generate(const std::vector<TokenIds>& input_ids) const {
+BasicGenerateOutput<T> BasicEncoderDecoderModel<T>::generate(const std::vector<TokenIds>& input_ids) const {
   return generate(input_ids, generation_config());
 }
 
@@ -196,9 +196,5 @@ template class BasicDecoder<float>;
 template class BasicDecoder<double>;
 template class BasicEncoderDecoderModel<float>;
 template class BasicEncoderDecoderModel<double>;
-template GenerateOutput generate<float>(const BasicEncoderDecoderModel<float>&, const GenerateInputs&,
-                                        const GenerationConfig&, Workspace&);
-template GenerateOutput generate<double>(const BasicEncoderDecoderModel<double>&, const GenerateInputs&,
-                                         const GenerationConfig&, Workspace&);
 
 }  // namespace bertgen

@@ -34,7 +34,8 @@ class ScalarBeamSearch {
         eos_(std::move(eos)),
         prompt_(std::move(prompt)),
         max_length_(max_length),
-        running_(settings.num_beams, {prompt_, -1e9}) {
+        running_(settings.num_beams, {prompt_, -1e9}),
+        finished_(settings.num_beams, {prompt_, -1e9}) {
     running_[0].score = 0;
   }
 
@@ -89,11 +90,11 @@ class ScalarBeamSearch {
     next.resize(beams);
     running_ = next;
 
-    const bool full = finished_.size() == beams;
+    const bool full = finished_.back().ids != prompt_;
     if (all_end || (full && settings_.early_stopping == EarlyStopping::yes)) return false;
     const bool furthest = settings_.early_stopping == EarlyStopping::never && settings_.length_penalty > 0;
     const double best = penalised(running_[0].score, furthest ? max_length_ - prompt_.size() : generated);
-    return !full || best > finished_.back().score;
+    return best > (full ? finished_.back().score : -1e9);
   }
 
   Scores scores_;
@@ -119,8 +120,9 @@ std::vector<double> random_scores(const TokenIds& prefix, std::uint64_t seed, st
 std::vector<GeneratedSequence> run_item(const Scores& scores, const BeamSettings& settings, const TokenIds& eos,
                                         const TokenIds& prompt, std::size_t max_length) {
   const GenerationItem item{{}, prompt, max_length};
-  BeamItem<double> search(item, settings, eos);
-  std::vector<std::size_t> parents;
+  const StoppingCriteria stopping(eos);
+  BeamItem<double> search({&item}, settings, stopping);
+  std::vector<Continuation> next;
   while (!search.done()) {
     std::vector<double> rows;
     for (const auto& beam : search.running()) {
@@ -128,9 +130,8 @@ std::vector<GeneratedSequence> run_item(const Scores& scores, const BeamSettings
       rows.insert(rows.end(), row.begin(), row.end());
     }
     const Tensor<double> table({settings.num_beams, rows.size() / settings.num_beams}, rows);
-    search.advance(best_candidates<double>(
-                       search, table, [](std::size_t beam) { return beam; }, search.candidates_wanted()),
-                   parents);
+    search.advance(best_candidates<double>(search.running(), table, candidates_wanted(settings.num_beams, stopping)),
+                   table, next);
   }
   return search.result();
 }
@@ -197,6 +198,26 @@ TEST(BeamItemTest, ScoreIsDividedByTheGeneratedLengthIncludingTheEnd) {
     EXPECT_EQ(result[0].ids, (TokenIds{2, 0, 1}));
     EXPECT_NEAR(result[0].score, -3 / std::pow(2, penalty), 1e-12);
   }
+}
+
+TEST(BeamItemTest, ThePromptIsTheAnswerWhereEverythingIsBanned) {
+  constexpr double banned = -std::numeric_limits<double>::infinity();
+  const auto result = run_item(table({banned, banned, banned}), {2, 2, 1, EarlyStopping::no}, {1}, {2}, 6);
+  for (const GeneratedSequence& sequence : result) {
+    EXPECT_EQ(sequence.ids, TokenIds{2});
+    EXPECT_EQ(sequence.score, -1e9);
+    EXPECT_TRUE(sequence.token_log_probs.empty());
+  }
+}
+
+TEST(BeamItemTest, SaysWhichBeamEachTokenContinues) {
+  // The second beam's continuations are the best, then the first's.
+  const Scores scores = table({-9, -9, -9}, {{{2}, {-1, -9, -2}}, {{2, 2}, {-0.5, -9, -9}}, {{2, 2, 0}, {-9, -1, -9}}});
+  const auto result = run_item(scores, {2, 1, 0, EarlyStopping::no}, {1}, {2}, 4);
+  EXPECT_EQ(result[0].ids, (TokenIds{2, 2, 0, 1}));
+  EXPECT_EQ(result[0].beam_indices, (std::vector<std::size_t>{0, 1, 0}));
+  EXPECT_EQ(result[0].token_log_probs, (std::vector<double>{-2, -0.5, -1}));
+  EXPECT_EQ(result[0].steps, 3u);
 }
 
 TEST(BeamItemTest, EndsAtMaxLengthWithoutAnEndToken) {
@@ -267,15 +288,9 @@ TEST(BeamItemTest, OlderHypothesisWinsATie) {
 }
 
 TEST(BestCandidatesTest, AmongEqualScoresTheLowerBeamThenTheLowerTokenComesFirst) {
-  const GenerationItem item{{}, {2}, 9};
-  const BeamSettings settings{2, 1, 1, EarlyStopping::no};
-  const TokenIds eos = {1};
-  BeamItem<float> search(item, settings, eos);
-  std::vector<std::size_t> parents;
-  search.advance({{0, 5, 0.0f}, {0, 6, 0.0f}, {0, 7, -1.0f}, {0, 8, -1.0f}}, parents);  // two beams, equal scores
+  const std::vector<Beam<float>> beams = {{{2}}, {{3}}};
   const Tensor<float> scores({2, 5}, {-1, -2, -1, -3, -1, -1, -1, -4, -1, -2});
-  const auto best = best_candidates<float>(
-      search, scores, [](std::size_t beam) { return beam; }, 5);
+  const auto best = best_candidates<float>(beams, scores, 5);
   const std::pair<std::size_t, TokenId> expected[] = {{0, 0}, {0, 2}, {0, 4}, {1, 0}, {1, 1}};
   ASSERT_EQ(best.size(), 5u);
   for (std::size_t i = 0; i < 5; ++i) {
@@ -287,17 +302,13 @@ TEST(BestCandidatesTest, AmongEqualScoresTheLowerBeamThenTheLowerTokenComesFirst
 
 TEST(BestCandidatesTest, EqualsAFullSort) {
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    const std::size_t beams = 1 + seed % 4;
-    const GenerationItem item{{}, {2}, 9};
-    const BeamSettings settings{beams, 1, 1, EarlyStopping::no};
-    const TokenIds eos;
-    const BeamItem<float> search(item, settings, eos);
-    auto scores = test::random_tensor<float>({beams, 37}, seed, -4, 0);
+    std::vector<Beam<float>> beams(1 + seed % 4);
+    for (std::size_t i = 0; i < beams.size(); ++i) beams[i].score = -static_cast<float>(i) / 2;
+    auto scores = test::random_tensor<float>({beams.size(), 37}, seed, -4, 0);
     for (std::size_t i = 0; i < scores.size(); ++i) scores[i] = std::round(scores[i] * 4) / 4;  // many ties
-    const auto best = best_candidates<float>(
-        search, scores, [](std::size_t beam) { return beam; }, 8);
+    const auto best = best_candidates<float>(beams, scores, 8);
     std::vector<std::pair<float, std::size_t>> all;  // score, flat index
-    for (std::size_t i = 0; i < scores.size(); ++i) all.emplace_back(search.running()[i / 37].score + scores[i], i);
+    for (std::size_t i = 0; i < scores.size(); ++i) all.emplace_back(beams[i / 37].score + scores[i], i);
     std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
     for (std::size_t i = 0; i < 8; ++i) {
       EXPECT_EQ(best[i].beam * 37 + static_cast<std::size_t>(best[i].token), all[i].second) << seed << " " << i;
@@ -316,8 +327,10 @@ class BeamSearchTest : public testing::Test {
     sources = pack(ids, {}, HiddenPositions::keep);
     auto cache = model_.decoder().make_cache(items.size());
     model_.attend_to(sources, model_.encoder().forward(sources, workspace_), cache, workspace_);
-    Stepper<double> stepper(model_.decoder(), cache, items, items.size() * settings.num_beams, workspace_);
-    return beam_search<double>(stepper, items, settings, make_logits_processors<double>(config, eos_), eos_);
+    Stepper<double> stepper(model_.decoder(), cache, items, {.rows = items.size() * settings.num_beams}, workspace_);
+    const ScoreRules<double> rules(make_logits_processors<double>(config, eos_),
+                                   ScoreRules<double>::Of::log_probabilities);
+    return beam_search<double>(stepper, items, settings, rules, StoppingCriteria(eos_));
   }
   /// The model's processed log-probabilities after a prefix, from a pass over all of it.
   Scores scores_for(const GenerationItem& item, const GenerationConfig& config) {
@@ -331,8 +344,9 @@ class BeamSearchTest : public testing::Test {
       const double* last = output.logits.view().row(prefix.size() - 1);
       std::vector<double> scores(last, last + output.logits.shape().cols());
       log_softmax<double>(scores);
-      process<double>(make_logits_processors<double>(config, eos_),
-                      {prefix, item.encoder_ids, item.prompt.size(), item.max_length}, scores);
+      for (const auto& rule : make_logits_processors<double>(config, eos_)) {
+        rule->process({prefix, item.encoder_ids, item.prompt.size(), item.max_length}, scores);
+      }
       return scores;
     };
   }
@@ -402,7 +416,7 @@ TEST_F(BeamSearchTest, NeedsAsManyTokensAsCandidates) {
       [this] {
         search(items_, {2, 1, 1, EarlyStopping::no});
       },
-      {"num_beams: expected at most 19 candidates a beam, got 20"});
+      {"num_beams: expected at most 19 candidates a beam", "got 20"});
 }
 
 }  // namespace

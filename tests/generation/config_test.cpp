@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 using Warnings = std::vector<std::string>;
 
-/// Every field, away from its default.
+/// Every field, away from its default, but those of searches that exclude sampling and each other.
 const Json everything = {{"max_length", 30},
                          {"max_new_tokens", 12},
                          {"min_length", 3},
@@ -25,6 +25,12 @@ const Json everything = {{"max_length", 30},
                          {"num_return_sequences", 2},
                          {"length_penalty", 0.6},
                          {"early_stopping", "never"},
+                         {"prompt_lookup_num_tokens", 6},
+                         {"source_lookup_num_tokens", 7},
+                         {"max_matching_ngram_size", 3},
+                         {"num_assistant_tokens", 8},
+                         {"num_assistant_tokens_schedule", "heuristic"},
+                         {"assistant_confidence_threshold", 0.25},
                          {"do_sample", true},
                          {"temperature", 0.75},
                          {"top_h", 0.5},
@@ -48,10 +54,16 @@ const Json everything = {{"max_length", 30},
                          {"suppress_tokens", {14}},
                          {"begin_suppress_tokens", {15, 16}},
                          {"renormalize_logits", true},
+                         {"output_scores", true},
+                         {"output_logits", true},
                          {"decoder_start_token_id", 2},
                          {"bos_token_id", 3},
                          {"pad_token_id", 0},
                          {"eos_token_id", {1, 17}}};
+
+const Json groups = {{"num_beams", 4}, {"num_beam_groups", 2}, {"diversity_penalty", 0.5}};
+const Json contrast = {{"penalty_alpha", 0.6}, {"top_k", 4}};
+const Json words = {{"num_beams", 2}, {"force_words_ids", {{5, 6}, {{7}, {8, 9}}}}};
 
 GenerationConfig parse(const Json& object) {
   GenerationConfig config;
@@ -77,6 +89,12 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.num_return_sequences, 2u);
   EXPECT_EQ(config.length_penalty, 0.6);
   EXPECT_EQ(config.early_stopping, EarlyStopping::never);
+  EXPECT_EQ(config.prompt_lookup_num_tokens, 6u);
+  EXPECT_EQ(config.source_lookup_num_tokens, 7u);
+  EXPECT_EQ(config.max_matching_ngram_size, 3u);
+  EXPECT_EQ(config.num_assistant_tokens, 8u);
+  EXPECT_EQ(config.num_assistant_tokens_schedule, AssistantSchedule::heuristic);
+  EXPECT_EQ(config.assistant_confidence_threshold, 0.25);
   EXPECT_EQ(config.do_sample, true);
   EXPECT_EQ(config.temperature, 0.75);
   EXPECT_EQ(config.top_h, 0.5);
@@ -101,16 +119,91 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.suppress_tokens, TokenIds{14});
   EXPECT_EQ(config.begin_suppress_tokens, (TokenIds{15, 16}));
   EXPECT_EQ(config.renormalize_logits, true);
+  EXPECT_EQ(config.output_scores, true);
+  EXPECT_EQ(config.output_logits, true);
   EXPECT_EQ(config.decoder_start_token_id, 2);
   EXPECT_EQ(config.bos_token_id, 3);
   EXPECT_EQ(config.pad_token_id, 0);
   EXPECT_EQ(config.eos_token_id, (TokenIds{1, 17}));
-  EXPECT_TRUE(warnings(everything).empty());
+  // What the others make idle, and nothing else.
+  EXPECT_EQ(warnings(everything),
+            (Warnings{"g.json.prompt_lookup_num_tokens: has no effect beside greedy search and sampling",
+                      "g.json.source_lookup_num_tokens: has no effect beside greedy search and sampling",
+                      "g.json.max_length: has no effect beside max_new_tokens",
+                      "g.json.min_length: has no effect beside min_new_tokens"}));
+}
+
+TEST(GenerationConfigTest, ReadsTheFieldsOfOtherSearches) {
+  EXPECT_EQ(parse(groups).num_beam_groups, 2u);
+  EXPECT_EQ(parse(groups).diversity_penalty, 0.5);
+  EXPECT_EQ(parse(contrast).penalty_alpha, 0.6);
+  EXPECT_EQ(parse(words).force_words_ids, (std::vector<ForcedWord>{{{5, 6}}, {{7}, {8, 9}}}));
+  for (const Json& object : {groups, contrast, words}) EXPECT_TRUE(warnings(object).empty());
 }
 
 TEST(GenerationConfigTest, WritesWhatItReads) {
-  EXPECT_EQ(Json::parse(parse(everything).to_json()), everything);
-  EXPECT_EQ(parse(Json::parse(parse(everything).to_json())), parse(everything));
+  for (const Json& object : {everything, groups, contrast, words}) {
+    EXPECT_EQ(Json::parse(parse(object).to_json()), object);
+  }
+}
+
+TEST(GenerationConfigTest, ModeIsTransformers) {
+  const auto mode = [](const Json& object) { return parse(object).mode(); };
+  EXPECT_EQ(mode(Json::object()), GenerationMode::greedy_search);
+  EXPECT_EQ(mode({{"do_sample", true}}), GenerationMode::sample);
+  EXPECT_EQ(mode({{"num_beams", 2}}), GenerationMode::beam_search);
+  EXPECT_EQ(mode({{"num_beams", 2}, {"do_sample", true}}), GenerationMode::beam_sample);
+  EXPECT_EQ(mode(groups), GenerationMode::group_beam_search);
+  EXPECT_EQ(mode(words), GenerationMode::constrained_beam_search);
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}}), GenerationMode::contrastive_search);  // top_k is 50
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}, {"top_k", 1}}), GenerationMode::greedy_search);
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}, {"do_sample", true}}), GenerationMode::sample);
+  EXPECT_EQ(mode({{"penalty_alpha", 0.6}, {"num_beams", 2}}), GenerationMode::beam_search);
+}
+
+TEST(GenerationConfigTest, SearchesExcludeEachOther) {
+  const auto expect_refused = [](Json object, const Json& more, std::string_view message) {
+    object.update(more);
+    test::expect_error<ConfigError>([&] { parse(object); }, {message});
+  };
+  expect_refused(groups, {{"do_sample", true}}, "num_beam_groups: expected do_sample false with them, got true");
+  expect_refused(groups, {{"num_beam_groups", 3}}, "num_beams: expected a multiple of num_beam_groups, 3, got 4");
+  expect_refused(groups, {{"num_beam_groups", 8}}, "num_beams: expected a multiple of num_beam_groups, 8, got 4");
+  expect_refused(groups, {{"num_beam_groups", 0}}, "num_beam_groups: expected at least 1, got 0");
+  expect_refused(groups, {{"num_beam_groups", 1}},
+                 "diversity_penalty: expected num_beam_groups above 1 with it, got 1");
+  expect_refused(groups, {{"diversity_penalty", nullptr}}, "diversity_penalty: expected a number above 0");
+  expect_refused(groups, {{"diversity_penalty", -1.0}}, "diversity_penalty: expected a number above 0");
+  expect_refused(words, {{"num_beams", 1}}, "force_words_ids: expected num_beams above 1 with it, got 1");
+  expect_refused(words, {{"do_sample", true}}, "force_words_ids: expected do_sample false with it, got true");
+  expect_refused(words, {{"num_beam_groups", 2}, {"diversity_penalty", 0.5}},
+                 "force_words_ids: expected num_beam_groups 1 with it, got 2");
+}
+
+TEST(GenerationConfigTest, ForcedWordsMustBeSome) {
+  for (const auto& [value, message] :
+       {std::pair<Json, const char*>{Json::array(), "expected at least one word, got none"},
+        {{{5}, Json::array()}, "expected non-empty lists of token ids"},
+        {{{5}, {{6}, Json::array()}}, "expected non-empty lists of token ids"},
+        {{5}, "expected non-empty lists of token ids"},
+        {{{5}, {{6}, 7}}, "expected non-empty lists of token ids"},
+        {{{5, -1}}, "expected a token id or a list of them"},
+        {{{{5}, {5, 6}}}, "expected alternatives that do not begin each other"},
+        {{{{5, 6}, {5, 6}}}, "expected alternatives that do not begin each other"},
+        {5, "expected a list of words"}}) {
+    test::expect_error<ConfigError>(
+        [&, &v = value] {
+          parse({{"num_beams", 2}, {"force_words_ids", v}});
+        },
+        {"force_words_ids: ", message});
+  }
+}
+
+TEST(GenerationConfigTest, ScheduleHasThreeValues) {
+  for (const char* name : {"constant", "heuristic", "heuristic_transient"}) {
+    const Json object = {{"num_assistant_tokens_schedule", name}};
+    EXPECT_EQ(Json::parse(parse(object).to_json()), object);
+  }
 }
 
 TEST(GenerationConfigTest, EarlyStoppingHasThreeValues) {
@@ -153,6 +246,12 @@ TEST(GenerationConfigTest, FieldsRefuseWrongTypesAndChangeNothing) {
       {"num_return_sequences", {0, -1}},
       {"length_penalty", {"1", true, Json::array()}},
       {"early_stopping", {"sometimes", 1, Json::array(), ""}},
+      {"prompt_lookup_num_tokens", {0, -1, "3"}},
+      {"source_lookup_num_tokens", {0, 1.5, true}},
+      {"max_matching_ngram_size", {0, -1}},
+      {"num_assistant_tokens", {0, -1}},
+      {"num_assistant_tokens_schedule", {"always", 1, true}},
+      {"assistant_confidence_threshold", {"1", true}},
       {"sequence_bias", {1, {{5, 1.0}}, {{{5}, "x"}}, {{{5}}}, {{{-5}, 1.0}}, {{Json::array(), 1.0}}, Json::object()}},
       {"encoder_repetition_penalty", {0, -1, "1"}},
       {"repetition_penalty", {0, -1, false}},
@@ -167,6 +266,8 @@ TEST(GenerationConfigTest, FieldsRefuseWrongTypesAndChangeNothing) {
       {"suppress_tokens", {-1, {-1}, "x"}},
       {"begin_suppress_tokens", {2147483648u, {1, 2.5}}},
       {"renormalize_logits", {1, "true"}},
+      {"output_scores", {1, "true"}},
+      {"output_logits", {0}},
       {"decoder_start_token_id", {-1, {2}, "2"}},
       {"bos_token_id", {-1, 0.5}},
       {"pad_token_id", {-1, "0"}},
@@ -215,6 +316,27 @@ TEST(GenerationConfigTest, SamplingOptionsAreCheckedWhereTheyCount) {
   }
 }
 
+TEST(GenerationConfigTest, LookupsAreOfGreedySearchAndSampling) {
+  for (const char* key : {"prompt_lookup_num_tokens", "source_lookup_num_tokens"}) {
+    EXPECT_TRUE(warnings({{key, 3}, {"do_sample", true}}).empty());
+    EXPECT_EQ(warnings({{key, 3}, {"num_beams", 2}, {"num_return_sequences", 2}}).size(), 1u);
+    EXPECT_EQ(warnings({{key, 3}, {"penalty_alpha", 0.5}}).size(), 1u);
+  }
+  EXPECT_EQ(warnings({{"max_matching_ngram_size", 3}}),
+            Warnings{"g.json.max_matching_ngram_size: has no effect without prompt_lookup_num_tokens"});
+}
+
+TEST(GenerationConfigTest, PromptLookupAnswersOnce) {
+  const Json several = {{"do_sample", true}, {"num_return_sequences", 2}};
+  Json options = several;
+  options["prompt_lookup_num_tokens"] = 3;
+  test::expect_error<ConfigError>([&] { parse(options); },
+                                  {"num_return_sequences: expected 1 with prompt_lookup_num_tokens, got 2"});
+  options = several;
+  options["source_lookup_num_tokens"] = 3;
+  EXPECT_TRUE(warnings(options).empty());
+}
+
 TEST(GenerationConfigTest, SamplingMayReturnAnyNumberOfSequences) {
   EXPECT_EQ(parse({{"do_sample", true}, {"num_return_sequences", 7}}).num_return_sequences, 7u);
   test::expect_error<ConfigError>(
@@ -225,15 +347,15 @@ TEST(GenerationConfigTest, SamplingMayReturnAnyNumberOfSequences) {
 }
 
 TEST(GenerationConfigTest, UnsupportedOptionsAreRefusedUnlessNeutral) {
-  for (const auto& [key, value] : {std::pair<const char*, Json>{"num_beam_groups", 2},
-                                   {"diversity_penalty", 0.5},
-                                   {"penalty_alpha", 0.6},
-                                   {"constraints", {1}},
-                                   {"force_words_ids", {{1}}},
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"constraints", {1}},
                                    {"dola_layers", "high"},
                                    {"guidance_scale", 2.0},
+                                   {"watermarking_config", {{"bias", 2.0}}},
                                    {"max_time", 1.0},
                                    {"stop_strings", "x"},
+                                   {"assistant_early_exit", 2},
+                                   {"assistant_ensemble_weight", 0.5},
+                                   {"use_mtp", true},
                                    {"token_healing", true}}) {
     test::expect_error<ConfigError>([&, &k = key, &v = value] { parse({{k, v}}); }, {key, "not supported", "got "});
   }
@@ -272,19 +394,75 @@ TEST(GenerationConfigTest, UnknownOptionsAreRefusedOrWarnedOf) {
 
 TEST(GenerationConfigTest, KeysAreThoseOfEveryField) {
   std::vector<std::string> expected;
-  for (const auto& [key, value] : everything.items()) expected.push_back(key);
+  for (const Json& object : {everything, groups, contrast, words}) {
+    for (const auto& [key, value] : object.items()) expected.push_back(key);
+  }
+  std::sort(expected.begin(), expected.end());
+  expected.erase(std::unique(expected.begin(), expected.end()), expected.end());
   std::vector<std::string> keys = GenerationConfig::keys();
   std::sort(keys.begin(), keys.end());
   EXPECT_EQ(keys, expected);
 }
 
-TEST(GenerationConfigTest, KeysWithoutEffectAreSkipped) {
+TEST(GenerationConfigTest, KeysThatAskForWhatIsDoneAnywayAreSkipped) {
   EXPECT_TRUE(warnings({{"transformers_version", "4.27.0"},
                         {"_from_model_config", true},
-                        {"use_cache", false},
-                        {"output_scores", true},
+                        {"use_cache", true},
+                        {"output_attentions", false},
+                        {"cache_implementation", nullptr},
                         {"return_dict_in_generate", true}})
                   .empty());
+}
+
+TEST(GenerationConfigTest, KeysWithoutEffectAreWarnedOf) {
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"use_cache", false},
+                                   {"output_attentions", true},
+                                   {"output_hidden_states", true},
+                                   {"cache_implementation", "static"},
+                                   {"max_cache_len", 100},
+                                   {"prefill_chunk_size", 16},
+                                   {"compile_config", Json::object()},
+                                   {"is_assistant", true},
+                                   {"target_lookbehind", 5}}) {
+    const Warnings found = warnings({{key, value}});
+    ASSERT_EQ(found.size(), 1u) << key;
+    EXPECT_EQ(found[0].find("g.json." + std::string(key) + ": has no effect"), 0u) << found[0];
+  }
+}
+
+TEST(GenerationConfigTest, OptionsThatOthersMakeIdleAreWarnedOf) {
+  const auto expect = [](const Json& object, const Warnings& expected) {
+    EXPECT_EQ(warnings(object), expected) << object;
+  };
+  expect({{"length_penalty", 2.0}, {"early_stopping", true}},
+         {"g.json.early_stopping: has no effect without num_beams above 1",
+          "g.json.length_penalty: has no effect without num_beams above 1"});
+  expect({{"length_penalty", 2.0}, {"early_stopping", true}, {"num_beams", 2}}, {});
+  expect({{"length_penalty", 1.0}, {"early_stopping", false}}, {});
+  expect({{"num_beam_groups", 2}, {"diversity_penalty", 0.5}},
+         {"g.json.num_beam_groups: has no effect without num_beams above 1",
+          "g.json.diversity_penalty: has no effect without num_beams above 1"});
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"num_beams", 2}, {"do_sample", true}}) {
+    expect({{"penalty_alpha", 0.6}, {key, value}},
+           {"g.json.penalty_alpha: has no effect with num_beams, do_sample or a top_k up to 1"});
+  }
+  expect({{"min_length", 5}}, {"g.json.min_length: has no effect without eos_token_id"});
+  expect({{"min_length", 0}, {"min_new_tokens", 0}}, {});
+  expect({{"min_length", 5}, {"max_length", 4}, {"eos_token_id", 1}},
+         {"g.json.min_length: cannot be reached: it is above max_length"});
+  expect({{"min_length", 4}, {"max_length", 4}, {"eos_token_id", 1}}, {});
+  expect({{"min_new_tokens", 5}, {"max_new_tokens", 4}, {"eos_token_id", 1}},
+         {"g.json.min_new_tokens: cannot be reached: it is above max_new_tokens"});
+  expect({{"do_sample", true}, {"typical_p", 1.5}}, {"g.json.typical_p: has no effect above 1"});
+  expect({{"do_sample", true}, {"epsilon_cutoff", -1.0}, {"eta_cutoff", 1.0}},
+         {"g.json.epsilon_cutoff: has no effect outside 0 to 1", "g.json.eta_cutoff: has no effect outside 0 to 1"});
+  expect({{"seed", 3}}, {"g.json.seed: has no effect without do_sample"});
+}
+
+TEST(GenerationConfigTest, OnlyWhatAnUpdateNamesIsWarnedOf) {
+  GenerationConfig config = parse({{"num_beams", 4}, {"length_penalty", 2.0}});
+  EXPECT_TRUE(config.update(R"({"num_beams": 1})", "g.json").empty());
+  EXPECT_EQ(config.validate(), Warnings{"generation.length_penalty: has no effect without num_beams above 1"});
 }
 
 TEST(GenerationConfigTest, MoreSequencesThanBeamsAreRefused) {
@@ -313,7 +491,9 @@ TEST(GenerationConfigTest, ValidateFindsWhatUpdateWould) {
   invalid([](GenerationConfig& config) { config.repetition_penalty = std::nan(""); });
   invalid([](GenerationConfig& config) { config.encoder_repetition_penalty = 0; });
   invalid([](GenerationConfig& config) { config.sequence_bias = {{{}, 1.0}}; });
+  invalid([](GenerationConfig& config) { config.sequence_bias.emplace(); });
   invalid([](GenerationConfig& config) { config.bad_words_ids = {{1}, {}}; });
+  invalid([](GenerationConfig& config) { config.bad_words_ids.emplace(); });
 }
 
 TEST(GenerationConfigTest, ForcedIdsMustNotBeSuppressed) {
@@ -330,6 +510,19 @@ TEST(GenerationConfigTest, ForcedIdsMustNotBeSuppressed) {
   parse({{"forced_eos_token_id", {1, 3}}, {"suppress_tokens", {2, 3}}});
 }
 
+GenerationConfig from_model(const std::string& config, const Warnings& expected = {}) {
+  Warnings found;
+  const GenerationConfig generation = generation_config_from_model(config, "c.json", found);
+  EXPECT_EQ(found, expected);
+  return generation;
+}
+
+TEST(GenerationConfigFromModelTest, WarnsOfWhatHasNoEffect) {
+  from_model(R"({"temperature": 0.7, "use_cache": true, "decoder": {"cache_implementation": "static"}})",
+             {"c.json.cache_implementation: has no effect here: there is one kind of cache, and nothing to compile",
+              "c.json.temperature: has no effect without do_sample"});
+}
+
 TEST(GenerationConfigFromModelTest, TopLevelComesBeforeTheDecoder) {
   const Json model = {{"num_beams", 4},
                       {"max_length", nullptr},
@@ -341,20 +534,20 @@ TEST(GenerationConfigFromModelTest, TopLevelComesBeforeTheDecoder) {
   expected.max_length = 20;
   expected.decoder_start_token_id = 2;
   expected.eos_token_id = TokenIds{1};
-  EXPECT_EQ(generation_config_from_model(model.dump(), "config.json"), expected);
+  EXPECT_EQ(from_model(model.dump()), expected);
 }
 
 TEST(GenerationConfigFromModelTest, ModelWithoutOptionsHasNone) {
-  EXPECT_EQ(generation_config_from_model("{}", "config.json"), GenerationConfig());
-  EXPECT_EQ(generation_config_from_model(R"({"decoder": 3})", "config.json"), GenerationConfig());
+  EXPECT_EQ(from_model("{}"), GenerationConfig());
+  EXPECT_EQ(from_model(R"({"decoder": 3})"), GenerationConfig());
 }
 
 TEST(GenerationConfigFromModelTest, ErrorsNameTheFile) {
-  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"decoder": {"num_beams": "x"}})", "c.json"); },
+  test::expect_error<ConfigError>([] { from_model(R"({"decoder": {"num_beams": "x"}})"); },
                                   {"c.json.num_beams: expected"});
-  test::expect_error<ConfigError>([] { generation_config_from_model(R"({"penalty_alpha": 0.6})", "c.json"); },
-                                  {"c.json.penalty_alpha", "not supported"});
-  test::expect_error<ConfigError>([] { generation_config_from_model("{", "c.json"); }, {"c.json: "});
+  test::expect_error<ConfigError>([] { from_model(R"({"dola_layers": "high"})"); },
+                                  {"c.json.dola_layers", "not supported"});
+  test::expect_error<ConfigError>([] { from_model("{"); }, {"c.json: "});
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "support/checkpoint.hpp"
 #include "support/errors.hpp"
 #include "support/fixture.hpp"
+#include "support/numbers.hpp"
 
 namespace bertgen {
 namespace {
@@ -25,14 +26,14 @@ void expect_parity(const Fixture& fixture) {
   for (const nlohmann::json& entry : fixture.expected().at("generate")) {
     SCOPED_TRACE(fixture.name() + " " + entry.at("name").get<std::string>() + " " + entry.at("generation").dump());
     GenerationConfig config = model.generation_config();
-    EXPECT_TRUE(config.update(entry.at("generation").dump(), "case").empty());
+    config.update(entry.at("generation").dump(), "case");
     GenerateInputs inputs;
     inputs.input_ids = rows(entry.at("input_ids"));
     if (!entry.at("attention_mask").is_null()) {
       inputs.attention_mask = entry.at("attention_mask").get<std::vector<AttentionMask>>();
     }
     inputs.decoder_input_ids = rows(entry.at("decoder_input_ids"));
-    const GenerateOutput output = generate(model, inputs, config, workspace);
+    const auto output = generate(model, inputs, config, workspace);
     const auto expected = rows(entry.at("sequences"));
     ASSERT_EQ(output.sequences.size(), expected.size());
     for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -67,10 +68,13 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, GenerateParityTest, testing::ValuesIn(test::f
 template <typename T>
 class GenerateTest : public testing::Test {
  protected:
-  GenerateOutput run(const GenerateInputs& inputs) { return generate(model_, inputs, config_, workspace_); }
-  GenerateOutput run(std::vector<TokenIds> input_ids) { return run(GenerateInputs{std::move(input_ids), {}, {}}); }
+  using Output = BasicGenerateOutput<T>;
+  Output run(const GenerateInputs& inputs, const GenerateArguments<T>& arguments = {}) {
+    return generate(model_, inputs, config_, workspace_, arguments);
+  }
+  Output run(std::vector<TokenIds> input_ids) { return run(GenerateInputs{std::move(input_ids), {}, {}}); }
   /// The ids of each sequence.
-  static std::vector<TokenIds> ids(const GenerateOutput& output) {
+  static std::vector<TokenIds> ids(const Output& output) {
     std::vector<TokenIds> rows;
     for (const GeneratedSequence& sequence : output.sequences) rows.push_back(sequence.ids);
     return rows;
@@ -118,6 +122,132 @@ TYPED_TEST(GenerateTest, GreedyScoreIsTheSumOfItsTokens) {
   }
 }
 
+TYPED_TEST(GenerateTest, BeamScoreIsThatOfItsTokens) {
+  this->config_.num_beams = 3;
+  this->config_.num_return_sequences = 3;
+  this->config_.length_penalty = 0.7;
+  this->config_.repetition_penalty = 1.3;
+  for (const GeneratedSequence& sequence : this->run({{3, 4, 5}, {6}}).sequences) {
+    double sum = 0;
+    for (double log_prob : sequence.token_log_probs) sum += log_prob;
+    const std::size_t generated = sequence.ids.size() - 1;
+    EXPECT_EQ(sequence.token_log_probs.size(), generated);
+    EXPECT_EQ(sequence.beam_indices.size(), generated);
+    // Sums of at most 9 terms below 8.
+    EXPECT_NEAR(sequence.score, sum / std::pow(static_cast<double>(generated), 0.7),
+                9 * 9 * 8 * test::roundoff<TypeParam>);
+  }
+}
+
+TYPED_TEST(GenerateTest, ScoresAndLogitsAreReturnedWhereAskedFor) {
+  const std::vector<TokenIds> sources = {{3, 4, 5}, {6}};
+  for (std::size_t beams : {1u, 3u}) {
+    this->config_.num_beams = beams;
+    this->config_.repetition_penalty = 2;
+    this->config_.output_scores = this->config_.output_logits = false;
+    EXPECT_TRUE(this->run(sources).scores.empty());
+    EXPECT_TRUE(this->run(sources).logits.empty());
+    this->config_.output_scores = true;
+    EXPECT_TRUE(this->run(sources).logits.empty());
+    this->config_.output_logits = true;
+    const auto output = this->run(sources);
+    for (std::size_t s = 0; s < sources.size(); ++s) {
+      const GeneratedSequence& sequence = output.sequences[s];
+      ASSERT_GE(output.scores.size(), sequence.token_log_probs.size());
+      ASSERT_EQ(output.logits.size(), output.scores.size());
+      for (std::size_t t = 0; t < sequence.token_log_probs.size(); ++t) {
+        ASSERT_EQ(output.scores[t].shape(), (Shape{2 * beams, 19}));
+        const std::size_t row = beams == 1 ? s : sequence.beam_indices[t];
+        EXPECT_EQ(row / beams, s);
+        std::vector<TypeParam> scores(output.scores[t].view().row(row), output.scores[t].view().row(row) + 19);
+        const auto token = static_cast<std::size_t>(sequence.ids[t + 1]);
+        if (beams == 1) log_softmax<TypeParam>(scores);
+        EXPECT_NEAR(scores[token], sequence.token_log_probs[t], 64 * test::roundoff<TypeParam>);
+        // Logits are what the rules began with: the start token was penalised in all of them.
+        std::vector<TypeParam> logits(output.logits[t].view().row(row), output.logits[t].view().row(row) + 19);
+        if (beams > 1) log_softmax<TypeParam>(logits);
+        const TypeParam penalised = logits[2] < 0 ? logits[2] * 2 : logits[2] / 2;
+        const TypeParam processed = output.scores[t].view().row(row)[2];
+        EXPECT_NEAR(processed, penalised, 64 * test::roundoff<TypeParam>);
+      }
+    }
+  }
+}
+
+TYPED_TEST(GenerateTest, RowsThatTookNoPartAreZeroInScores) {
+  this->config_.output_scores = true;
+  this->config_.eos_token_id.reset();
+  this->config_.max_length = 4;
+  const auto output = this->run({{{3, 4, 5}, {7, 8}}, {}, {{2, 5, 6}, {2}}});
+  ASSERT_EQ(output.scores.size(), 3u);
+  for (std::size_t i = 0; i < 19; ++i) EXPECT_EQ(output.scores[1][i], 0);
+  EXPECT_NE(output.scores[1].view().row(1)[0], 0);
+}
+
+TYPED_TEST(GenerateTest, SamplesOfOneSourceShareTheirFirstScores) {
+  this->config_.do_sample = this->config_.output_scores = true;
+  this->config_.num_return_sequences = 2;
+  const auto output = this->run({{3, 4, 5}, {6}});
+  ASSERT_EQ(output.scores[0].shape(), (Shape{4, 19}));
+  for (std::size_t i = 0; i < 19; ++i) {
+    EXPECT_EQ(output.scores[0].view().row(0)[i], output.scores[0].view().row(1)[i]);
+    EXPECT_EQ(output.scores[0].view().row(2)[i], output.scores[0].view().row(3)[i]);
+  }
+  EXPECT_NE(output.scores[0].view().row(0)[5], output.scores[0].view().row(2)[5]);
+}
+
+TYPED_TEST(GenerateTest, AllowedTokensAreAskedForEachSourceAndPrefix) {
+  for (std::size_t beams : {1u, 3u}) {
+    this->config_.num_beams = beams;
+    // The source in row i may only say 5 + i, 6 + i, 5 + i, …
+    const auto allowed = [](std::size_t batch_id, std::span<const TokenId> ids) {
+      return TokenIds{static_cast<TokenId>(5 + batch_id + (ids.size() + 1) % 2)};
+    };
+    this->config_.max_length = 5;
+    const auto output =
+        this->run({.input_ids = {{3, 4, 5}, {6}}}, {.logits_processor = {}, .prefix_allowed_tokens_fn = allowed});
+    EXPECT_EQ(this->ids(output), (std::vector<TokenIds>{{2, 5, 6, 5, 6}, {2, 6, 7, 6, 7}}));
+  }
+}
+
+/// Says what the row is told to say.
+template <typename T>
+class Dictate final : public LogitsProcessor<T> {
+ public:
+  explicit Dictate(TokenIds ids) : ids_(std::move(ids)) {}
+  void process(const LogitsContext& context, std::span<T> scores) const override {
+    if (context.ids.size() > ids_.size()) throw ArgumentError("dictate: expected an end, got none");
+    processors::allow_only<T>({ids_[context.ids.size() - 1]}, scores);
+  }
+
+ private:
+  TokenIds ids_;
+};
+
+TYPED_TEST(GenerateTest, OwnRulesDecideAndTheirErrorsChangeNothing) {
+  const auto dictate = [](const TokenIds& ids) {
+    return GenerateArguments<TypeParam>{.logits_processor = {std::make_shared<Dictate<TypeParam>>(ids)}};
+  };
+  const GenerateInputs inputs{{{3, 4}, {5}}, {}, {}};
+  const auto before = this->run(inputs);
+  EXPECT_EQ(this->ids(this->run(inputs, dictate({7, 8, 1}))), (std::vector<TokenIds>{{2, 7, 8, 1}, {2, 7, 8, 1}}));
+  test::expect_error<ArgumentError>([&] { this->run(inputs, dictate({7, 8})); }, {"dictate: "});
+  EXPECT_EQ(this->ids(this->run(inputs)), this->ids(before));
+}
+
+TYPED_TEST(GenerateTest, ThePromptIsTheAnswerWhereEverythingIsSuppressed) {
+  this->config_.suppress_tokens.emplace();
+  for (TokenId id = 0; id < 19; ++id) this->config_.suppress_tokens->push_back(id);
+  this->config_.num_beams = this->config_.num_return_sequences = 2;
+  for (const EarlyStopping early : {EarlyStopping::no, EarlyStopping::yes, EarlyStopping::never}) {
+    this->config_.early_stopping = early;
+    for (const GeneratedSequence& sequence : this->run({{3, 4}}).sequences) {
+      EXPECT_EQ(sequence.ids, TokenIds{2});
+      EXPECT_EQ(sequence.score, -1e9);
+    }
+  }
+}
+
 TYPED_TEST(GenerateTest, RowDoesNotDependOnItsMatesOrThreads) {
   const auto sources = test::random_ids(8, 16, 19, 3);
   for (std::size_t beams : {1u, 3u}) {
@@ -125,7 +255,7 @@ TYPED_TEST(GenerateTest, RowDoesNotDependOnItsMatesOrThreads) {
     const auto together = this->run(sources);
     Workspace one_thread(1);
     for (std::size_t i = 0; i < sources.size(); ++i) {
-      const auto alone = generate(this->model_, {{sources[i]}, {}, {}}, this->config_, one_thread);
+      const auto alone = generate<TypeParam>(this->model_, {{sources[i]}, {}, {}}, this->config_, one_thread);
       EXPECT_EQ(alone.sequences[0].ids, together.sequences[i].ids) << i;
       EXPECT_NEAR(alone.sequences[0].score, together.sequences[i].score,
                   1e-5);  // the bound that docs/numerics.md names

@@ -4,7 +4,8 @@
 #include <limits>
 #include <vector>
 
-#include "bertgen/generation/logits_warper.hpp"
+#include "bertgen/generation/score_rules.hpp"
+#include "support/errors.hpp"
 #include "support/numbers.hpp"
 
 namespace bertgen {
@@ -22,8 +23,8 @@ class LogitsProcessorTest : public testing::Test {
   /// The scores after all rules of config_.
   std::vector<double> process(const std::vector<double>& scores = golden_scores) const {
     std::vector<T> row(scores.begin(), scores.end());
-    const LogitsContext context{ids_, encoder_ids_, prompt_length_, max_length_};
-    for (const auto& processor : make_logits_processors<T>(config_, eos_)) processor->process(context, row);
+    const LogitsContext context{ids_, encoder_ids_, prompt_length_, max_length_, 7};
+    for (const auto& rule : make_logits_processors<T>(config_, eos_, own_, allowed_)) rule->process(context, row);
     return {row.begin(), row.end()};
   }
   /// Expects values within the rounding of a few operations on values below 8; infinities exactly.
@@ -52,6 +53,8 @@ class LogitsProcessorTest : public testing::Test {
   std::size_t prompt_length_ = 1;
   std::size_t max_length_ = 20;
   TokenIds eos_ = {1};
+  LogitsProcessors<T> own_;
+  PrefixAllowedTokens allowed_;
 };
 using Scalars = testing::Types<float, double>;
 TYPED_TEST_SUITE(LogitsProcessorTest, Scalars);
@@ -282,6 +285,107 @@ TYPED_TEST(LogitsProcessorTest, IdsOutsideTheVocabularyAreSkipped) {
   this->config_.suppress_tokens = TokenIds{6};
   this->config_.begin_suppress_tokens = TokenIds{6};
   this->expect(golden_scores);
+}
+
+template <typename T>
+class Shift final : public LogitsProcessor<T> {
+ public:
+  explicit Shift(T amount) : amount_(amount) {}
+  void process(const LogitsContext&, std::span<T> scores) const override {
+    for (T& score : scores) score += amount_;
+  }
+
+ private:
+  T amount_;
+};
+
+TYPED_TEST(LogitsProcessorTest, OwnRulesComeBetweenProcessorsAndCutOffs) {
+  this->config_.repetition_penalty = 2;
+  this->config_.do_sample = true;
+  this->config_.top_k = 0;
+  this->config_.temperature = 4;
+  this->ids_ = {1};
+  this->own_ = {std::make_shared<Shift<TypeParam>>(TypeParam(8))};
+  this->expect({9.0 / 4, 9.0 / 4, 7.0 / 4, 8.5 / 4, 6.0 / 4, 11.0 / 4});
+}
+
+TYPED_TEST(LogitsProcessorTest, OwnRuleTakesThePlaceOfTheOneOfItsClass) {
+  this->config_.repetition_penalty = 2;
+  this->config_.no_repeat_ngram_size = 1;
+  this->ids_ = {1};
+  this->own_ = {std::make_shared<processors::RepetitionPenalty<TypeParam>>(4.0), std::make_shared<Shift<TypeParam>>(1)};
+  const auto rules = make_logits_processors<TypeParam>(this->config_, this->eos_, this->own_);
+  ASSERT_EQ(rules.size(), 3u);
+  EXPECT_EQ(rules[0], this->own_[0]);
+  EXPECT_EQ(rules[2], this->own_[1]);
+  // Rules of different classes that do alike stay both.
+  this->own_ = {std::make_shared<processors::NoBadWords<TypeParam>>(std::vector<TokenIds>{{3}}, this->eos_)};
+  this->config_.sequence_bias = {{{3}, 1.0}};
+  EXPECT_EQ(make_logits_processors<TypeParam>(this->config_, this->eos_, this->own_).size(), 4u);
+}
+
+TYPED_TEST(LogitsProcessorTest, OnlyAllowedTokensMayFollow) {
+  std::vector<std::pair<std::size_t, TokenIds>> asked;
+  this->allowed_ = [&](std::size_t batch_id, std::span<const TokenId> ids) {
+    asked.emplace_back(batch_id, TokenIds(ids.begin(), ids.end()));
+    return TokenIds{3, 0, 3};
+  };
+  this->expect(this->banned({1, 2, 4, 5}));
+  ASSERT_FALSE(asked.empty());
+  EXPECT_EQ(asked[0], (std::pair<std::size_t, TokenIds>{7, golden_ids}));
+}
+
+TYPED_TEST(LogitsProcessorTest, AllowedTokensThatAreBannedBecomePossible) {
+  this->allowed_ = [](std::size_t, std::span<const TokenId>) { return TokenIds{1, 2}; };
+  this->config_.no_repeat_ngram_size = 1;  // bans 1 and 2
+  this->expect({-infinity, 0, 0, -infinity, -infinity, -infinity});
+}
+
+TYPED_TEST(LogitsProcessorTest, AllowedTokensStayBannedWhereAnotherBeamHasSome) {
+  const processors::PrefixConstrained<TypeParam> rule(
+      [](std::size_t, std::span<const TokenId> ids) { return TokenIds{ids.back()}; });
+  const TokenIds first = {0};
+  const TokenIds second = {1};
+  const std::vector<LogitsContext> contexts = {{.ids = first, .encoder_ids = {}}, {.ids = second, .encoder_ids = {}}};
+  const auto banned = static_cast<TypeParam>(-infinity);
+  Tensor<TypeParam> scores({2, 2}, {banned, 5, 5, -2});
+  rule.process_rows(contexts, scores);
+  EXPECT_EQ(scores.values(), (std::vector<TypeParam>{banned, banned, banned, -2}));
+  Tensor<TypeParam> hopeless({2, 2}, {banned, 5, 5, banned});
+  rule.process_rows(contexts, hopeless);
+  EXPECT_EQ(hopeless.values(), (std::vector<TypeParam>{0, banned, banned, 0}));
+}
+
+TYPED_TEST(LogitsProcessorTest, DiversityTakesTokensOfEarlierGroupsDownOnceForEachBeam) {
+  const processors::HammingDiversity<TypeParam> rule(0.5);
+  std::vector<TypeParam> scores(golden_scores.begin(), golden_scores.end());
+  const TokenIds chosen = {3, 5, 3};
+  rule.process({.ids = golden_ids, .encoder_ids = golden_ids, .earlier_groups = chosen}, scores);
+  EXPECT_EQ(scores, (std::vector<TypeParam>{1, 2, -1, -0.5, -2, 2.5}));
+  rule.process({.ids = golden_ids, .encoder_ids = golden_ids}, scores);
+  EXPECT_EQ(scores, (std::vector<TypeParam>{1, 2, -1, -0.5, -2, 2.5}));
+}
+
+TYPED_TEST(LogitsProcessorTest, DiversityComesBehindTheBias) {
+  this->config_.num_beams = 4;
+  this->config_.num_beam_groups = 2;
+  this->config_.diversity_penalty = 1;
+  this->config_.sequence_bias = {{{3}, 1.0}};
+  this->config_.repetition_penalty = 2;
+  const auto rules = make_logits_processors<TypeParam>(this->config_, this->eos_);
+  ASSERT_EQ(rules.size(), 3u);
+  EXPECT_NE(dynamic_cast<const processors::HammingDiversity<TypeParam>*>(rules[1].get()), nullptr);
+}
+
+TYPED_TEST(LogitsProcessorTest, AllowedTokensMustBeSomeOfTheVocabulary) {
+  this->allowed_ = [](std::size_t, std::span<const TokenId>) { return TokenIds{}; };
+  test::expect_error<ArgumentError>([this] { this->process(); },
+                                    {"prefix_allowed_tokens_fn, row 7: expected at least one id"});
+  for (TokenId id : {-1, 6}) {
+    this->allowed_ = [id](std::size_t, std::span<const TokenId>) { return TokenIds{0, id}; };
+    test::expect_error<ArgumentError>([this] { this->process(); },
+                                      {"row 7: expected ids of 0 to 5, got " + std::to_string(id)});
+  }
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include "bertgen/generation/logits_warper.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "bertgen/generation/score_rules.hpp"
 #include "support/fixture.hpp"
 #include "support/numbers.hpp"
 
@@ -21,7 +20,8 @@ template <typename T>
 std::vector<double> process(const GenerationConfig& config, const TokenIds& eos, const std::vector<double>& scores) {
   std::vector<T> row(scores.begin(), scores.end());
   const TokenIds ids = {2};
-  for (const auto& processor : make_logits_processors<T>(config, eos)) processor->process({ids, ids, 1, 20}, row);
+  for (const auto& processor : make_logits_processors<T>(config, eos))
+    processor->process({.ids = ids, .encoder_ids = ids, .max_length = 20}, row);
   return {row.begin(), row.end()};
 }
 

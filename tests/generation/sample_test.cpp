@@ -86,13 +86,13 @@ class SampleTest : public testing::Test {
     std::vector<double> scores(output.logits.data(), output.logits.data() + output.logits.size());
     const TokenIds ids = {2};
     for (const auto& rule : make_logits_processors<double>(config, *config.eos_token_id)) {
-      rule->process({ids, source, 1, 20}, scores);
+      rule->process({.ids = ids, .encoder_ids = source, .max_length = 20}, scores);
     }
     softmax<double>(scores);
     return scores;
   }
-  GenerateOutput generate(const std::vector<TokenIds>& sources, const GenerationConfig& config,
-                          const std::vector<std::uint64_t>& requests = {}) const {
+  BasicGenerateOutput<double> generate(const std::vector<TokenIds>& sources, const GenerationConfig& config,
+                                       const std::vector<std::uint64_t>& requests = {}) const {
     Workspace workspace(1);
     GenerateInputs inputs;
     inputs.input_ids = sources;
@@ -175,18 +175,13 @@ TEST_F(SampleTest, NumbersOfRequestsMustBeOneARow) {
 class BeamSampleTest : public SampleTest {};
 
 TEST_F(BeamSampleTest, DrawsPairsWithoutReplacement) {
-  const TokenIds source = {3};
-  const GenerationItem item{source, {2}, 9};
-  const BeamSettings settings{.num_beams = 1, .do_sample = true};
-  const TokenIds eos = {1};
-  const BeamItem<double> search(item, settings, eos);
+  const std::vector<Beam<double>> beams = {{{2}}};
   const std::vector<double> probabilities = {0.5, 0.3, 0.15, 0.05};
   Tensor<double> scores({1, 4});
   for (std::size_t i = 0; i < 4; ++i) scores[i] = std::log(probabilities[i]);
   std::map<std::size_t, std::size_t> counts;
   for (std::uint64_t request = 0; request < 100000; ++request) {
-    const auto drawn = drawn_candidates<double>(
-        search, scores, [](std::size_t) { return std::size_t{0}; }, 2, RequestRandom(3, request));
+    const auto drawn = drawn_candidates<double>(beams, scores, 2, RequestRandom(3, request), 0);
     ++counts[static_cast<std::size_t>(4 * drawn[0].token + drawn[1].token)];
   }
   std::vector<double> expected(16, 0);

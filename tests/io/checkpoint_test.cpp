@@ -267,8 +267,8 @@ TEST_F(CheckpointTest, WithoutThatFileItComesFromTheConfiguration) {
 }
 
 TEST_F(CheckpointTest, CheckpointThatSearchesInAnUnsupportedWayIsRefused) {
-  write_generation(R"({"penalty_alpha": 0.6})");
-  expect_refused<ConfigError>({"generation_config.json.penalty_alpha", "not supported", "got 0.6"});
+  write_generation(R"({"dola_layers": "high"})");
+  expect_refused<ConfigError>({"generation_config.json.dola_layers", "not supported", "got \"high\""});
 }
 
 TEST_F(CheckpointTest, EncoderAloneLoadsFromABareFileOrALanguageModels) {

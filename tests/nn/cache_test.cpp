@@ -131,6 +131,62 @@ TEST(EncoderDecoderCacheTest, RowsMayBeDroppedAndRegained) {
   EXPECT_TRUE(cache.self_groups().empty());
 }
 
+TEST(EncoderDecoderCacheTest, DroppedTokensAreSeenNoMore) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.append(Offsets{0, 3, 7}, {}, true);  // row 0: slots 0, 1, 2; row 1: slots 3, 4, 5, 6
+  cache.drop_last(Offsets{2, 1});
+  EXPECT_EQ(cache.length(0), 1u);
+  EXPECT_EQ(cache.length(1), 3u);
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{0, 7}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{3, 4, 5, 8}));
+  cache.drop_last(Offsets{0, 4});
+  step(cache);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{0, 7, 9}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{10}));
+}
+
+TEST(EncoderDecoderCacheTest, ForgottenTokensMakeRoomForNewOnes) {
+  // Three rows, of which two share a beginning, take four tokens a step and keep one at most.
+  Cache cache(2, 3, 2, 3, 24);
+  std::vector<std::vector<float>> written(3);  // row -> what its tokens' keys are
+  float next = 0;
+  const auto append = [&](const Offsets& offsets) {
+    cache.append(offsets, {}, true);
+    for (std::size_t row = 0; row < cache.rows(); ++row) {
+      for (std::size_t token = offsets[row]; token < offsets[row + 1]; ++token, ++next) {
+        written[row].push_back(next);
+        for (std::size_t layer = 0; layer < 2; ++layer) {
+          cache.new_self(layer, offsets.back())
+              .middle_rows(token, 1)
+              .matrix()
+              .setConstant(next + 1000 * static_cast<float>(layer));
+        }
+      }
+    }
+  };
+  append({0, 2, 5});
+  cache.reorder(Offsets{0, 1, 1});
+  written[2] = written[1];
+  for (std::size_t pass = 0; pass < 20; ++pass) {
+    append({0, 4, 8, 12});
+    const std::size_t wrong = pass % 4 == 0 ? 3 : 4;
+    for (std::vector<float>& row : written) row.resize(row.size() - wrong);
+    cache.drop_last(Offsets{wrong, wrong, wrong});
+    EXPECT_LE(cache.self(0).rows(), 72u) << "no more than was reserved";
+  }
+  append({0, 1, 2, 3});
+  for (std::size_t row = 0; row < 3; ++row) {
+    const Rows slots = seen(cache.self_groups()[row]);
+    ASSERT_EQ(slots.size(), written[row].size());
+    for (std::size_t token = 0; token < slots.size(); ++token) {
+      const auto slot = static_cast<std::size_t>(slots[token]);
+      EXPECT_EQ(cache.self(0).row(slot)[5], written[row][token]);
+      EXPECT_EQ(cache.self(1).row(slot)[0], written[row][token] + 1000);
+    }
+  }
+}
+
 TEST(EncoderDecoderCacheTest, NewKeysLieBehindTheOldOnesAndOutliveGrowth) {
   Cache cache(2, 3, 1, 0, 0);  // nothing reserved
   for (int token = 0; token < 40; ++token) {

@@ -1,9 +1,10 @@
-// Beam search, as transformers 5 defines it (GenerationMixin._beam_search).
+// Beam search, as transformers 5 defines it (GenerationMixin._beam_search), and what all beam searches share.
 #pragma once
 
 #include <cmath>
 
 #include "bertgen/generation/random.hpp"
+#include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
 
 namespace bertgen {
@@ -15,129 +16,76 @@ struct BeamSettings {
   double length_penalty = 1;
   EarlyStopping early_stopping = EarlyStopping::no;
   bool do_sample = false;
+  std::size_t num_beam_groups = 1;  ///< of group_beam_search()
 };
 
-/// The search for one item: no item's result depends on another's.
+/// One item's search in a batch of them.
+struct BeamSource {
+  const GenerationItem* item;
+  std::size_t batch_id = 0;          ///< its place in the batch
+  const RequestRandom* random = {};  ///< where candidates are drawn
+};
+
+/// transformers' stand-in for minus infinity.
 template <typename T>
-class BeamItem {
- public:
-  struct Beam {
-    TokenIds ids;
-    T score = 0;  ///< sum of log-probabilities; of a finished one divided by length ^ length_penalty
-  };
-  /// A beam's continuation by one token.
-  struct Candidate {
-    std::size_t beam;
-    TokenId token;
-    T score;
-  };
+inline constexpr T worst_score = T(-1e9);
 
-  BeamItem(const GenerationItem& item, const BeamSettings& settings, const TokenIds& eos)
-      : item_(&item), settings_(&settings), eos_(&eos), running_(settings.num_beams) {
-    for (Beam& beam : running_) beam = {item.prompt, worst};
-    // Only the first counts at first: the others would be copies of it.
-    running_[0].score = 0;
-  }
+/// What one beam has generated, prompt included.
+template <typename T>
+struct Beam {
+  TokenIds ids;
+  T score = 0;  ///< sum of log-probabilities; of a finished one divided by length ^ length_penalty
+  std::vector<double> token_log_probs = {};
+  std::vector<std::size_t> beam_indices = {};
 
-  const GenerationItem& item() const { return *item_; }
-  const std::vector<Beam>& running() const { return running_; }
-  bool done() const { return done_; }
-  /// How many candidates advance() needs: enough that num_beams remain when every end token is among them.
-  std::size_t candidates_wanted() const { return std::max<std::size_t>(2, 1 + eos_->size()) * settings_->num_beams; }
-
-  /// One step. candidates: the best, in falling order of score, or those drawn, in the order of their drawing. Sets
-  /// `parents` to the beams that the new running ones continue.
-  void advance(const std::vector<Candidate>& candidates, std::vector<std::size_t>& parents) {
-    const std::size_t beams = settings_->num_beams;
-    const std::size_t generated = running_[0].ids.size() + 1 - item_->prompt.size();
-    std::vector<bool> hit;
-    hit.reserve(candidates.size());
-    for (const Candidate& candidate : candidates) {
-      hit.push_back(ends(*eos_, candidate.token) || running_[0].ids.size() + 1 >= item_->max_length);
-    }
-    finish(candidates, hit, generated);
-    // Candidates that hit run on only where nothing else is left.
-    std::vector<std::size_t> order;
-    for (const bool wanted : {false, true}) {
-      const auto begin = static_cast<std::ptrdiff_t>(order.size());
-      for (std::size_t i = 0; i < candidates.size(); ++i) {
-        if (hit[i] == wanted) order.push_back(i);
-      }
-      std::stable_sort(order.begin() + begin, order.end(),
-                       [&](std::size_t a, std::size_t b) { return candidates[a].score > candidates[b].score; });
-    }
-    order.resize(beams);
-    std::vector<Beam> next;
-    parents.clear();
-    for (std::size_t i : order) {
-      next.push_back({extended(candidates[i]), candidates[i].score + (hit[i] ? worst : T(0))});
-      parents.push_back(candidates[i].beam);
-    }
-    running_ = std::move(next);
-    const bool all_hit = std::find(hit.begin(), hit.end(), false) == hit.end();
-    done_ = all_hit || full() || !can_improve(generated);
-  }
-
-  /// The best finished hypotheses, best first.
-  std::vector<GeneratedSequence> result() const {
-    std::vector<GeneratedSequence> sequences;
-    for (std::size_t i = 0; i < settings_->num_return_sequences; ++i) {
-      sequences.push_back({finished_[i].ids, static_cast<double>(finished_[i].score), {}});
-    }
-    return sequences;
+  /// The beam and one token more. `row`: its own, among all beams of the batch.
+  Beam extended(TokenId token, T total, T log_prob, std::size_t row) const {
+    Beam beam{{}, total};
+    append(ids, token, beam.ids);
+    append(token_log_probs, static_cast<double>(log_prob), beam.token_log_probs);
+    append(beam_indices, row, beam.beam_indices);
+    return beam;
   }
 
  private:
-  static constexpr T worst = T(-1e9);  // transformers' stand-in for minus infinity
-
-  TokenIds extended(const Candidate& candidate) const {
-    TokenIds ids;
-    ids.reserve(running_[candidate.beam].ids.size() + 1);
-    ids = running_[candidate.beam].ids;
-    ids.push_back(candidate.token);
-    return ids;
+  template <typename Value>
+  static void append(const std::vector<Value>& from, Value value, std::vector<Value>& to) {
+    to.reserve(from.size() + 1);
+    to = from;
+    to.push_back(value);
   }
-
-  /// early_stopping with enough hypotheses: none is accepted any more.
-  bool full() const {
-    return settings_->early_stopping == EarlyStopping::yes && finished_.size() == settings_->num_beams;
-  }
-
-  /// Candidates of rank below num_beams that hit become hypotheses; the best num_beams of all stay, older ones before
-  /// newer ones of the same score.
-  void finish(const std::vector<Candidate>& candidates, const std::vector<bool>& hit, std::size_t generated) {
-    const T divisor = static_cast<T>(std::pow(static_cast<double>(generated), settings_->length_penalty));
-    for (std::size_t i = 0; i < std::min(settings_->num_beams, candidates.size()); ++i) {
-      if (hit[i]) finished_.push_back({extended(candidates[i]), candidates[i].score / divisor});
-    }
-    std::stable_sort(finished_.begin(), finished_.end(),
-                     [](const Beam& a, const Beam& b) { return a.score > b.score; });
-    if (finished_.size() > settings_->num_beams) finished_.resize(settings_->num_beams);
-  }
-
-  /// Whether the best running beam may still beat the worst hypothesis, by transformers' estimate.
-  bool can_improve(std::size_t generated) const {
-    if (finished_.size() < settings_->num_beams) return true;
-    const bool any_length = settings_->early_stopping == EarlyStopping::never && settings_->length_penalty > 0;
-    const std::size_t length = any_length ? item_->max_length - item_->prompt.size() : generated;
-    const T divisor = static_cast<T>(std::pow(static_cast<double>(length), settings_->length_penalty));
-    return running_[0].score / divisor > finished_.back().score;
-  }
-
-  const GenerationItem* item_;
-  const BeamSettings* settings_;
-  const TokenIds* eos_;
-  std::vector<Beam> running_;   // num_beams, best first
-  std::vector<Beam> finished_;  // at most num_beams, best first
-  bool done_ = false;
 };
 
-/// The `count` best continuations of beams whose log-probabilities are rows of `scores`, in falling order; among equal
-/// ones the lower beam, then the lower token comes first. row_of: the row of each beam.
-template <typename T, typename RowOf>
-std::vector<typename BeamItem<T>::Candidate> best_candidates(const BeamItem<T>& item, TensorView<const T> scores,
-                                                             RowOf row_of, std::size_t count) {
-  using Candidate = typename BeamItem<T>::Candidate;
+/// A beam's continuation by one token.
+template <typename T>
+struct BeamCandidate {
+  std::size_t beam;
+  TokenId token;
+  T score;  ///< of the beam and the token together
+};
+
+/// A row of the decoder's next step: which row of its item it continues, and by which token.
+struct Continuation {
+  std::size_t row;
+  TokenId token;
+};
+
+/// How many candidates a step takes: enough that as many as there are beams remain when all end tokens are among them.
+inline std::size_t candidates_wanted(std::size_t beams, const StoppingCriteria& stopping) {
+  return std::max<std::size_t>(2, 1 + stopping.eos().size()) * beams;
+}
+
+/// The `count` best continuations of beams with these scores, in falling order; among equal ones the lower beam, then
+/// the lower token comes first. log_probs: [beams, vocab], or one row for all beams. Throws ArgumentError if there are
+/// fewer.
+template <typename T>
+std::vector<BeamCandidate<T>> best_candidates(std::span<const Beam<T>> beams, TensorView<const T> log_probs,
+                                              std::size_t count) {
+  using Candidate = BeamCandidate<T>;
+  if (count > beams.size() * log_probs.cols()) {
+    throw ArgumentError("num_beams: expected at most " + std::to_string(log_probs.cols()) +
+                        " candidates a beam, the vocabulary's size, got " + std::to_string(count / beams.size()));
+  }
   const auto better = [](const Candidate& a, const Candidate& b) {
     if (a.score != b.score) return a.score > b.score;
     return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
@@ -145,10 +93,10 @@ std::vector<typename BeamItem<T>::Candidate> best_candidates(const BeamItem<T>& 
   // A heap whose top is the worst kept candidate.
   std::vector<Candidate> heap;
   heap.reserve(count + 1);
-  for (std::size_t beam = 0; beam < item.running().size(); ++beam) {
-    const T* row = scores.row(row_of(beam));
-    const T base = item.running()[beam].score;
-    for (std::size_t token = 0; token < scores.cols(); ++token) {
+  for (std::size_t beam = 0; beam < beams.size(); ++beam) {
+    const T* row = log_probs.row(log_probs.rows() == 1 ? 0 : beam);
+    const T base = beams[beam].score;
+    for (std::size_t token = 0; token < log_probs.cols(); ++token) {
       const T score = base + row[token];
       // Tokens come in rising order, so an equal score never displaces a kept one.
       if (heap.size() == count && !(score > heap.front().score)) continue;
@@ -165,99 +113,217 @@ std::vector<typename BeamItem<T>::Candidate> best_candidates(const BeamItem<T>& 
 
 /// Of the same continuations `count` drawn without replacement, by the softmax of their scores, in the order of their
 /// drawing: that is the order of score + Gumbel noise. Throws ArgumentError if fewer have a probability.
-template <typename T, typename RowOf>
-std::vector<typename BeamItem<T>::Candidate> drawn_candidates(const BeamItem<T>& item, TensorView<const T> scores,
-                                                              RowOf row_of, std::size_t count,
-                                                              const RequestRandom& random) {
-  using Candidate = typename BeamItem<T>::Candidate;
-  std::vector<Candidate> candidates;
+template <typename T>
+std::vector<BeamCandidate<T>> drawn_candidates(std::span<const Beam<T>> beams, TensorView<const T> log_probs,
+                                               std::size_t count, const RequestRandom& random, std::size_t step) {
+  std::vector<BeamCandidate<T>> candidates;
   T largest = processors::banned<T>;
-  for (std::size_t beam = 0; beam < item.running().size(); ++beam) {
-    const T* row = scores.row(row_of(beam));
-    for (std::size_t token = 0; token < scores.cols(); ++token) {
-      const T score = item.running()[beam].score + row[token];
+  for (std::size_t beam = 0; beam < beams.size(); ++beam) {
+    const T* row = log_probs.row(log_probs.rows() == 1 ? 0 : beam);
+    for (std::size_t token = 0; token < log_probs.cols(); ++token) {
+      const T score = beams[beam].score + row[token];
       if (!(score > processors::banned<T>)) continue;
       candidates.push_back({beam, static_cast<TokenId>(token), score});
       largest = std::max(largest, score);
     }
   }
-  std::erase_if(candidates, [largest](const Candidate& c) { return std::exp(c.score - largest) == 0; });
+  std::erase_if(candidates, [largest](const auto& c) { return std::exp(c.score - largest) == 0; });
   if (candidates.size() < count) {
     throw ArgumentError("do_sample with num_beams: expected the cut-offs to leave " + std::to_string(count) +
                         " candidates, got " + std::to_string(candidates.size()));
   }
-  const std::size_t step = item.running()[0].ids.size() - item.item().prompt.size();
   std::vector<std::pair<double, std::size_t>> keys;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    const std::size_t index = candidates[i].beam * scores.cols() + static_cast<std::size_t>(candidates[i].token);
+    const std::size_t index = candidates[i].beam * log_probs.cols() + static_cast<std::size_t>(candidates[i].token);
     const double uniform = 1 - random.uniform(step, index);  // in (0, 1]
     keys.emplace_back(static_cast<double>(candidates[i].score) - std::log(-std::log(uniform)), i);
   }
   std::partial_sort(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(count), keys.end(), std::greater<>());
-  std::vector<Candidate> drawn;
+  std::vector<BeamCandidate<T>> drawn;
   for (std::size_t i = 0; i < count; ++i) drawn.push_back(candidates[keys[i].second]);
   return drawn;
 }
 
-/// Searches all items together; an item that is done takes no further part. num_return_sequences sequences an item, in
-/// order, best first. randoms: one an item, where settings say to sample. Throws ArgumentError if the vocabulary has
-/// fewer tokens than a step needs candidates.
+/// The search for one item: no item's result depends on another's.
 template <typename T>
-std::vector<GeneratedSequence> beam_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                           const BeamSettings& settings, const LogitsProcessors<T>& processors,
-                                           const TokenIds& eos, std::span<const RequestRandom> randoms = {}) {
-  const std::size_t beams = settings.num_beams;
-  std::vector<BeamItem<T>> searches;
-  std::vector<std::size_t> live;  // searches that are not done
-  for (const GenerationItem& item : items) {
-    live.push_back(searches.size());
-    searches.emplace_back(item, settings, eos);
+class BeamItem {
+ public:
+  BeamItem(const BeamSource& source, const BeamSettings& settings, const StoppingCriteria& stopping)
+      : source_(source), settings_(&settings), stopping_(&stopping) {
+    running_.assign(settings.num_beams, {source.item->prompt, worst_score<T>});
+    // Only the first counts at first: the others would be copies of it.
+    running_[0].score = 0;
+    finished_.assign(settings.num_beams, {{source.item->prompt, worst_score<T>}, false});
   }
-  TensorView<T> logits = stepper.prefill(items);  // one row an item: its beams are still the same
-  std::size_t rows_per_item = 1;
-  if (searches.front().candidates_wanted() > beams * logits.cols()) {
-    throw ArgumentError("num_beams: expected at most " + std::to_string(logits.cols()) + " candidates a beam, got " +
-                        std::to_string(searches.front().candidates_wanted() / beams));
+
+  const std::vector<Beam<T>>& running() const { return running_; }
+  bool done() const { return done_; }
+
+  /// One step, by the logits of the rows that the last one asked for; at first one row serves all beams. Sets `next`;
+  /// empty when the search is over.
+  void step(TensorView<T> logits, const ScoreRules<T>& rules, std::vector<Continuation>& next) {
+    std::vector<LogitsContext> contexts;
+    const GenerationItem& item = *source_.item;
+    for (std::size_t i = 0; i < logits.rows(); ++i) {
+      contexts.push_back({running_[i].ids, item.encoder_ids, item.prompt.size(), item.max_length, source_.batch_id});
+    }
+    rules.apply(contexts, logits, first_row(), running_.size() / logits.rows());
+    const std::size_t wanted = candidates_wanted(running_.size(), *stopping_);
+    const std::size_t generated = running_[0].ids.size() - item.prompt.size();
+    advance(settings_->do_sample ? drawn_candidates<T>(running_, logits, wanted, *source_.random, generated)
+                                 : best_candidates<T>(running_, logits, wanted),
+            logits, next);
   }
+
+  /// Chooses among candidates: the best, in falling order of score, or those drawn, in the order of their drawing.
+  void advance(std::span<const BeamCandidate<T>> candidates, TensorView<const T> log_probs,
+               std::vector<Continuation>& next) {
+    const auto beams = static_cast<std::ptrdiff_t>(settings_->num_beams);
+    const std::size_t generated = running_[0].ids.size() + 1 - source_.item->prompt.size();
+    ++steps_;
+    std::vector<T> scores;  // of running on; what is complete does only where nothing else is possible
+    bool all_complete = true;
+    for (const BeamCandidate<T>& candidate : candidates) {
+      const bool complete = (*stopping_)(*source_.item, running_[candidate.beam].ids, candidate.token);
+      if (complete && static_cast<std::ptrdiff_t>(scores.size()) < beams) {
+        finish(extended(candidate, candidate.score / divisor(generated), log_probs));
+      }
+      scores.push_back(candidate.score + (complete ? worst_score<T> : T(0)));
+      all_complete = all_complete && complete;
+    }
+    std::vector<std::size_t> order(candidates.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+    order.resize(settings_->num_beams);
+    std::vector<Beam<T>> running;
+    next.clear();
+    for (std::size_t i : order) {
+      running.push_back(extended(candidates[i], scores[i], log_probs));
+      next.push_back({log_probs.rows() == 1 ? 0 : candidates[i].beam, candidates[i].token});
+    }
+    running_ = std::move(running);
+    done_ = all_complete || full() || !can_improve(generated);
+    if (done_) next.clear();
+  }
+
+  /// The best finished hypotheses, best first. Where there are too few, as when all tokens are suppressed, the prompt
+  /// stands for one.
+  std::vector<GeneratedSequence> result() const {
+    std::vector<GeneratedSequence> sequences;
+    for (std::size_t i = 0; i < settings_->num_return_sequences; ++i) {
+      const Beam<T>& beam = finished_[i].beam;
+      sequences.push_back({beam.ids, static_cast<double>(beam.score), beam.token_log_probs, beam.beam_indices, steps_});
+    }
+    return sequences;
+  }
+
+ private:
+  struct Hypothesis {
+    Beam<T> beam;
+    bool complete;  // otherwise it only holds a place, as in transformers
+  };
+
+  std::size_t first_row() const { return source_.batch_id * settings_->num_beams; }
+  T divisor(std::size_t generated) const {
+    return static_cast<T>(std::pow(static_cast<double>(generated), settings_->length_penalty));
+  }
+  Beam<T> extended(const BeamCandidate<T>& candidate, T score, TensorView<const T> log_probs) const {
+    const T log_prob = log_probs.row(log_probs.rows() == 1 ? 0 : candidate.beam)[candidate.token];
+    return running_[candidate.beam].extended(candidate.token, score, log_prob, first_row() + candidate.beam);
+  }
+
+  /// The best num_beams stay, older ones before newer ones of the same score.
+  void finish(Beam<T> beam) {
+    const auto place = std::upper_bound(finished_.begin(), finished_.end(), beam.score,
+                                        [](T score, const Hypothesis& other) { return score > other.beam.score; });
+    finished_.insert(place, {std::move(beam), true});
+    finished_.pop_back();
+  }
+
+  bool all_finished() const {
+    return std::all_of(finished_.begin(), finished_.end(), [](const Hypothesis& h) { return h.complete; });
+  }
+  /// early_stopping with enough hypotheses: none is accepted any more.
+  bool full() const { return settings_->early_stopping == EarlyStopping::yes && all_finished(); }
+
+  /// Whether the best running beam may still beat the worst hypothesis, by transformers' estimate.
+  bool can_improve(std::size_t generated) const {
+    const bool any_length = settings_->early_stopping == EarlyStopping::never && settings_->length_penalty > 0;
+    const std::size_t length = any_length ? source_.item->max_length - source_.item->prompt.size() : generated;
+    const T to_beat = all_finished() ? finished_.back().beam.score : worst_score<T>;
+    return running_[0].score / divisor(length) > to_beat;
+  }
+
+  BeamSource source_;
+  const BeamSettings* settings_;
+  const StoppingCriteria* stopping_;
+  std::vector<Beam<T>> running_;      // num_beams, best first
+  std::vector<Hypothesis> finished_;  // num_beams, best first
+  std::size_t steps_ = 0;
+  bool done_ = false;
+};
+
+/// Runs the searches of all items together; one that is done takes no further part. Each has the step() and result()
+/// of BeamItem. Result: their sequences, in order.
+template <typename T, typename Search>
+std::vector<GeneratedSequence> run_beams(Stepper<T>& stepper, std::span<const GenerationItem> items,
+                                         std::vector<Search>& searches, const ScoreRules<T>& rules) {
+  std::vector<std::size_t> live(searches.size());  // searches that are not done
+  std::iota(live.begin(), live.end(), std::size_t{0});
+  std::vector<std::size_t> counts(live.size(), 1);  // rows of each of them; at first its beams are still the same
+  TensorView<T> logits = stepper.prefill(items);
+  std::vector<Continuation> next;
   TokenIds chosen;
-  std::vector<std::size_t> parents;      // of one item, as beams
-  std::vector<std::size_t> parent_rows;  // of all rows
-  while (true) {
-    std::size_t kept = 0;
+  std::vector<std::size_t> parents;
+  while (!live.empty()) {
     chosen.clear();
-    parent_rows.clear();
+    parents.clear();
+    std::size_t kept = 0;
+    std::size_t row = 0;
     for (std::size_t i = 0; i < live.size(); ++i) {
-      BeamItem<T>& search = searches[live[i]];
-      const GenerationItem& item = search.item();
-      for (std::size_t r = 0; r < rows_per_item; ++r) {
-        const std::span<T> scores(logits.row(i * rows_per_item + r), logits.cols());
-        log_softmax<T>(scores);
-        process<T>(processors, {search.running()[r].ids, item.encoder_ids, item.prompt.size(), item.max_length},
-                   scores);
+      searches[live[i]].step(logits.middle_rows(row, counts[i]), rules, next);
+      for (const Continuation& continuation : next) {
+        parents.push_back(row + continuation.row);
+        chosen.push_back(continuation.token);
       }
-      const auto row_of = [&](std::size_t beam) { return i * rows_per_item + (rows_per_item == 1 ? 0 : beam); };
-      const std::size_t wanted = search.candidates_wanted();
-      search.advance(settings.do_sample ? drawn_candidates<T>(search, logits, row_of, wanted, randoms[live[i]])
-                                        : best_candidates<T>(search, logits, row_of, wanted),
-                     parents);
-      if (search.done()) continue;
-      for (std::size_t beam = 0; beam < beams; ++beam) {
-        parent_rows.push_back(row_of(parents[beam]));
-        chosen.push_back(search.running()[beam].ids.back());
-      }
-      live[kept++] = live[i];
+      row += counts[i];
+      if (next.empty()) continue;
+      live[kept] = live[i];
+      counts[kept++] = next.size();
     }
     live.resize(kept);
+    counts.resize(kept);
     if (live.empty()) break;
-    stepper.reorder(parent_rows);
-    rows_per_item = beams;
+    stepper.reorder(parents);
     logits = stepper.next(chosen);
   }
   std::vector<GeneratedSequence> sequences;
-  for (const BeamItem<T>& search : searches) {
+  for (const Search& search : searches) {
     for (GeneratedSequence& sequence : search.result()) sequences.push_back(std::move(sequence));
   }
   return sequences;
+}
+
+/// One BeamSource an item. randoms: one an item, where candidates are drawn, else empty.
+inline std::vector<BeamSource> beam_sources(std::span<const GenerationItem> items,
+                                            std::span<const RequestRandom> randoms = {}) {
+  std::vector<BeamSource> sources;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    sources.push_back({&items[i], i, randoms.empty() ? nullptr : &randoms[i]});
+  }
+  return sources;
+}
+
+/// num_return_sequences sequences an item, in order, best first. Throws ArgumentError if a step has fewer candidates
+/// than it needs.
+template <typename T>
+std::vector<GeneratedSequence> beam_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
+                                           const BeamSettings& settings, const ScoreRules<T>& rules,
+                                           const StoppingCriteria& stopping,
+                                           std::span<const RequestRandom> randoms = {}) {
+  std::vector<BeamItem<T>> searches;
+  for (const BeamSource& source : beam_sources(items, randoms)) searches.emplace_back(source, settings, stopping);
+  return run_beams<T>(stepper, items, searches, rules);
 }
 
 }  // namespace bertgen

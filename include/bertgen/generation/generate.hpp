@@ -1,94 +1,161 @@
 // generate(): from source ids to generated ids, by the search that the configuration names.
 #pragma once
 
-#include "bertgen/generation/beam_search.hpp"
-#include "bertgen/generation/logits_warper.hpp"
-#include "bertgen/generation/sample.hpp"
+#include "bertgen/generation/assistant.hpp"
+#include "bertgen/generation/constrained_beam_search.hpp"
+#include "bertgen/generation/contrastive_search.hpp"
+#include "bertgen/generation/generate_inputs.hpp"
+#include "bertgen/generation/group_beam_search.hpp"
 
 namespace bertgen {
 
 /// The generated sequences: num_return_sequences for each input, in order, best first. Unlike transformers', rows are
 /// not padded to one length.
-struct GenerateOutput {
+template <typename T>
+struct BasicGenerateOutput {
   std::vector<GeneratedSequence> sequences;
+  /// With output_scores and output_logits: of each step, counted from the end of a row's prompt, the processed scores
+  /// and the logits before any processing, [sequences, vocab]; in beam search of each beam, and the scores are
+  /// log-probabilities. Rows that took no part in a step are zero.
+  std::vector<Tensor<T>> scores = {};
+  std::vector<Tensor<T>> logits = {};
+  /// Options that had no effect: GenerationConfig::validate()'s, and those that only a call can tell.
+  std::vector<std::string> warnings = {};
 };
 
-/// What goes into generate(), under transformers' names; one vector a sequence.
-struct GenerateInputs {
-  std::vector<TokenIds> input_ids = {};
-  std::vector<AttentionMask> attention_mask = {};  ///< empty: all ids are visible, padding too
-  std::vector<TokenIds> decoder_input_ids = {};    ///< empty: the start token
-  std::vector<TokenIds> token_type_ids = {};       ///< of the source; empty: all 0
-  /// With do_sample: the number of each row's request, by which its random numbers are told from those of others; so a
-  /// request gets the same answer in whatever batch. Empty: 0, 1, 2, …
-  std::vector<std::uint64_t> requests = {};
+/// What only code can give to generate(), under transformers' names.
+template <typename T>
+struct GenerateArguments {
+  /// The caller's own rules: applied behind the configuration's and before sampling's cut-offs, or in place of the one
+  /// of the same class.
+  LogitsProcessors<T> logits_processor = {};
+  PrefixAllowedTokens prefix_allowed_tokens_fn = {};  ///< empty: all tokens may follow
+  /// A smaller model with the same ids, whose guesses greedy search and sampling check several at a time. The answer is
+  /// the same, and so is that of sampling, unlike transformers' with its same distribution only.
+  const BasicEncoderDecoderModel<T>* assistant_model = nullptr;
 };
 
 namespace detail {
 
-/// transformers prepends the start token if no row begins with it; if one does, all are taken as they are.
-inline std::vector<TokenIds> prompts(const GenerateInputs& inputs, TokenId start) {
-  if (inputs.decoder_input_ids.empty()) return std::vector<TokenIds>(inputs.input_ids.size(), TokenIds{start});
-  if (inputs.decoder_input_ids.size() != inputs.input_ids.size()) {
-    throw ShapeError("decoder_input_ids: expected " + std::to_string(inputs.input_ids.size()) +
-                     " sequences, as in input_ids, got " + std::to_string(inputs.decoder_input_ids.size()));
-  }
-  std::vector<TokenIds> prompts = inputs.decoder_input_ids;
-  const bool some_begin = std::any_of(prompts.begin(), prompts.end(),
-                                      [start](const TokenIds& row) { return !row.empty() && row.front() == start; });
-  for (TokenIds& row : prompts) {
-    if (row.empty()) throw ArgumentError("decoder_input_ids: expected at least one id in each row, got none");
-    if (!some_begin) row.insert(row.begin(), start);
-  }
-  return prompts;
-}
+/// One call of generate(), checked.
+template <typename T>
+struct GenerateCall {
+  const BasicEncoderDecoderModel<T>& model;
+  const GenerateInputs& inputs;
+  const GenerationConfig& config;
+  const GenerateArguments<T>& arguments;
+  Workspace& workspace;
+  std::vector<GenerationItem> items;
+  std::vector<RequestRandom> randoms;
+  StoppingCriteria stopping;
 
-/// Throws ArgumentError unless every id is in the vocabulary. `where` is the field, "input_ids, row 3".
-inline void check_ids(const std::string& where, const TokenIds& ids, std::size_t vocab) {
-  for (TokenId id : ids) {
-    if (id >= 0 && static_cast<std::size_t>(id) < vocab) continue;
-    throw ArgumentError(where + ": expected ids of 0 to " + std::to_string(vocab - 1) + ", got " + std::to_string(id));
+  std::size_t copies() const { return config.num_return_sequences.value_or(1); }
+  /// Whether the search takes one token after another, so that guesses help.
+  bool one_by_one() const {
+    return config.mode() == GenerationMode::greedy_search || config.mode() == GenerationMode::sample;
   }
-}
+  bool looks_up() const { return config.source_lookup_num_tokens || config.prompt_lookup_num_tokens; }
+  LogitsProcessors<T> processors() const {
+    return make_logits_processors<T>(config, stopping.eos(), arguments.logits_processor,
+                                     arguments.prefix_allowed_tokens_fn);
+  }
+  TokenChoice<T> choice() const { return randoms.empty() ? greedy_choice<T>() : sampling_choice<T>(copies(), randoms); }
+};
 
-/// Refuses a source that is empty or longer than the position table, or has an id that is in no vocabulary.
-inline void check_sources(const std::vector<TokenIds>& input_ids, const TransformerConfig& encoder) {
-  for (std::size_t s = 0; s < input_ids.size(); ++s) {
-    if (input_ids[s].empty() || input_ids[s].size() > encoder.max_length()) {
-      throw ArgumentError("input_ids: expected 1 to " + std::to_string(encoder.max_length()) +
-                          " ids (the encoder's max_position_embeddings) in row " + std::to_string(s) + ", got " +
-                          std::to_string(input_ids[s].size()));
+/// Refuses an assistant that cannot guess for the model, and warns of options that only a call can tell to be idle.
+template <typename T>
+void check_assistant(const GenerateCall<T>& call, std::vector<std::string>& warnings) {
+  const BasicEncoderDecoderModel<T>* assistant = call.arguments.assistant_model;
+  if (assistant == nullptr) {
+    const auto warn = [&](bool set, const char* name) {
+      if (set) warnings.push_back(std::string("generation.") + name + ": has no effect without assistant_model");
+    };
+    warn(call.config.num_assistant_tokens.has_value(), "num_assistant_tokens");
+    warn(call.config.num_assistant_tokens_schedule.has_value(), "num_assistant_tokens_schedule");
+    warn(call.config.assistant_confidence_threshold.has_value(), "assistant_confidence_threshold");
+  } else if (!call.one_by_one() || call.looks_up()) {
+    warnings.push_back(std::string("assistant_model: has no effect beside ") +
+                       (call.one_by_one() ? "a lookup" : "searches but greedy search and sampling"));
+  } else {
+    const std::size_t vocab = call.model.config().decoder.vocab_size;
+    const std::size_t own = assistant->config().decoder.vocab_size;
+    if (own != vocab) {
+      throw ConfigError("assistant_model: expected a decoder with a vocabulary of " + std::to_string(vocab) +
+                        ", as the model's, got one of " + std::to_string(own));
     }
-    check_ids("input_ids, row " + std::to_string(s), input_ids[s], encoder.vocab_size);
+    if (call.copies() > 1) {
+      throw ConfigError("num_return_sequences: expected 1 with assistant_model, got " + std::to_string(call.copies()));
+    }
+    check_sources(call.inputs.input_ids, assistant->config().encoder, "assistant_model, ");
   }
 }
 
-/// Refuses ids that options force or look for and that are in no vocabulary, as transformers does; suppressing such an
-/// id, or never ending by it, changes nothing.
-inline void check_option_ids(const GenerationConfig& config, std::size_t vocab) {
-  if (config.forced_bos_token_id) check_ids("forced_bos_token_id", {*config.forced_bos_token_id}, vocab);
-  if (config.forced_eos_token_id) check_ids("forced_eos_token_id", *config.forced_eos_token_id, vocab);
-  for (const TokenIds& word : config.bad_words_ids.value_or(std::vector<TokenIds>{})) {
-    check_ids("bad_words_ids", word, vocab);
+/// What guesses how sequences go on; none unless asked for.
+template <typename T>
+std::unique_ptr<CandidateGenerator> make_candidates(const GenerateCall<T>& call) {
+  const GenerationConfig& config = call.config;
+  if (!call.one_by_one()) return nullptr;
+  if (call.looks_up()) {
+    return std::make_unique<LookupCandidates>(call.items, call.copies(), config.source_lookup_num_tokens.value_or(0),
+                                              config.prompt_lookup_num_tokens.value_or(0),
+                                              config.max_matching_ngram_size.value_or(2), call.stopping);
   }
-  if (!config.sequence_bias) return;
-  for (const auto& [sequence, bias] : *config.sequence_bias) check_ids("sequence_bias", sequence, vocab);
+  if (call.arguments.assistant_model == nullptr) return nullptr;
+  const BasicEncoderDecoderModel<T>& assistant = *call.arguments.assistant_model;
+  const GenerationConfig& own = assistant.generation_config();
+  const AssistantSettings defaults;
+  const auto first = [](const auto& a, const auto& b, auto otherwise) { return a ? *a : b.value_or(otherwise); };
+  const AssistantSettings settings{
+      first(config.num_assistant_tokens, own.num_assistant_tokens, defaults.num_assistant_tokens),
+      first(config.num_assistant_tokens_schedule, own.num_assistant_tokens_schedule, defaults.schedule),
+      first(config.assistant_confidence_threshold, own.assistant_confidence_threshold, defaults.confidence_threshold)};
+  const PackedBatch sources = assistant.encoder().pack(call.inputs.input_ids, call.inputs.attention_mask,
+                                                       HiddenPositions::drop, call.inputs.token_type_ids);
+  return std::make_unique<AssistantCandidates<T>>(assistant, sources, call.items, settings,
+                                                  ScoreRules<T>(call.processors()), call.stopping, call.choice(),
+                                                  call.workspace);
 }
 
-/// The length at which a row ends. The last id is never read back, so it needs no position.
-inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_length, std::size_t positions) {
-  const std::size_t limit =
-      config.max_new_tokens ? prompt_length + *config.max_new_tokens : config.max_length.value_or(prompt_length + 20);
-  if (limit <= prompt_length) {
-    throw ArgumentError("max_length: expected more than the decoder prompt's " + std::to_string(prompt_length) +
-                        " ids, got " + std::to_string(limit));
+/// The rows that a search has at a time.
+template <typename T>
+StepLimits step_limits(const GenerateCall<T>& call, const CandidateGenerator* candidates) {
+  const std::size_t items = call.items.size();
+  if (call.config.mode() == GenerationMode::contrastive_search) {
+    return {.rows = items * call.config.top_k.value_or(50), .scored = items};
   }
-  if (limit > positions + 1) {
-    throw ArgumentError("max_length: expected at most " + std::to_string(positions + 1) +
-                        " ids (the decoder's max_position_embeddings, and one that is not read back), got " +
-                        std::to_string(limit) + " with a prompt of " + std::to_string(prompt_length));
+  return {.rows = items * std::max(call.config.num_beams.value_or(1), call.copies()),
+          .guesses = candidates == nullptr ? 0 : candidates->most_guesses()};
+}
+
+/// The search that the configuration names.
+template <typename T>
+std::vector<GeneratedSequence> search(const GenerateCall<T>& call, Stepper<T>& stepper, const ScoreRules<T>& rules,
+                                      CandidateGenerator* candidates) {
+  const GenerationConfig& config = call.config;
+  const std::vector<GenerationItem>& items = call.items;
+  const GenerationMode mode = config.mode();
+  const BeamSettings beams{config.num_beams.value_or(1),        call.copies(),
+                           config.length_penalty.value_or(1),   config.early_stopping.value_or(EarlyStopping::no),
+                           mode == GenerationMode::beam_sample, config.num_beam_groups.value_or(1)};
+  switch (mode) {
+    case GenerationMode::contrastive_search:
+      return contrastive_search<T>(stepper, items, {config.top_k.value_or(50), *config.penalty_alpha}, rules,
+                                   call.stopping);
+    case GenerationMode::group_beam_search: {
+      const TokenIds& eos = call.stopping.eos();
+      const TokenId pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
+      return group_beam_search<T>(stepper, items, beams, rules, call.stopping, pad);
+    }
+    case GenerationMode::constrained_beam_search:
+      return constrained_beam_search<T>(stepper, items, beams, rules, call.stopping, *config.force_words_ids);
+    case GenerationMode::beam_search:
+    case GenerationMode::beam_sample:
+      return beam_search<T>(stepper, items, beams, rules, call.stopping, call.randoms);
+    case GenerationMode::greedy_search:
+    case GenerationMode::sample:
+      break;
   }
-  return limit;
+  return TokenSearch<T>(stepper, items, call.copies(), rules, call.stopping, call.choice(), candidates).run();
 }
 
 }  // namespace detail
@@ -98,57 +165,53 @@ inline std::size_t row_limit(const GenerationConfig& config, std::size_t prompt_
 /// vocabularies, for sequences that would pass the position table and for empty ones, ShapeError for lists that do not
 /// fit together.
 template <typename T>
-GenerateOutput generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
-                        const GenerationConfig& config, Workspace& workspace) {
-  config.validate();
-  const std::optional<TokenId> start =
-      config.decoder_start_token_id ? config.decoder_start_token_id : config.bos_token_id;
-  if (!start) throw ConfigError("decoder_start_token_id: expected it or bos_token_id to be set, got neither");
-  if (inputs.input_ids.empty()) return {};
-  const TransformerConfig& decoder = model.config().decoder;
-  detail::check_sources(inputs.input_ids, model.config().encoder);
-  detail::check_option_ids(config, decoder.vocab_size);
-  const TokenIds eos = config.eos_token_id.value_or(TokenIds{});
-
-  std::vector<TokenIds> prompts = detail::prompts(inputs, *start);
-  std::vector<GenerationItem> items;
+BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
+                                const GenerationConfig& config, Workspace& workspace,
+                                const GenerateArguments<T>& arguments = {}) {
+  BasicGenerateOutput<T> output;
+  output.warnings = config.validate();
+  const detail::GenerateCall<T> call{model,
+                                     inputs,
+                                     config,
+                                     arguments,
+                                     workspace,
+                                     detail::make_items(inputs, config, model.config()),
+                                     detail::make_randoms(inputs, config),
+                                     StoppingCriteria(config.eos_token_id.value_or(TokenIds{}))};
+  detail::check_assistant(call, output.warnings);
+  if (call.items.empty()) return output;
   std::size_t longest = 0;
-  for (std::size_t s = 0; s < inputs.input_ids.size(); ++s) {
-    detail::check_ids("decoder_input_ids, row " + std::to_string(s), prompts[s], decoder.vocab_size);
-    const std::size_t limit = detail::row_limit(config, prompts[s].size(), decoder.max_length());
-    longest = std::max(longest, limit);
-    items.push_back({inputs.input_ids[s], std::move(prompts[s]), limit});
-  }
+  for (const GenerationItem& item : call.items) longest = std::max(longest, item.max_length);
 
-  const bool do_sample = config.do_sample.value_or(false);
-  if (!inputs.requests.empty() && inputs.requests.size() != items.size()) {
-    throw ShapeError("requests: expected " + std::to_string(items.size()) + " numbers, one a row of input_ids, got " +
-                     std::to_string(inputs.requests.size()));
-  }
-  std::vector<RequestRandom> randoms;
-  for (std::size_t s = 0; do_sample && s < items.size(); ++s) {
-    randoms.emplace_back(config.seed.value_or(0), inputs.requests.empty() ? s : inputs.requests[s]);
-  }
-
-  const std::size_t beams = config.num_beams.value_or(1);
-  const std::size_t returned = config.num_return_sequences.value_or(1);
-  const std::size_t rows = items.size() * (beams > 1 ? beams : returned);
+  const auto candidates = detail::make_candidates(call);
+  const StepLimits limits = detail::step_limits(call, candidates.get());
   const PackedBatch sources =
       model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
-  EncoderDecoderCache<T> cache = model.decoder().make_cache(items.size(), rows, longest);
+  EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
   model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
-  Stepper<T> stepper(model.decoder(), cache, items, rows, workspace);
-  const LogitsProcessors<T> processors = make_logits_processors<T>(config, eos);
-  if (beams == 1 && !do_sample) return {greedy_search<T>(stepper, items, processors, eos)};
-  if (beams == 1) return {sample<T>(stepper, items, returned, randoms, processors, eos)};
-  const BeamSettings settings{beams, returned, config.length_penalty.value_or(1),
-                              config.early_stopping.value_or(EarlyStopping::no), do_sample};
-  return {beam_search<T>(stepper, items, settings, processors, eos, randoms)};
+  Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
+
+  const std::size_t logged = limits.scored == 0 ? limits.rows : limits.scored;
+  ScoreLog<T> logits(logged);
+  ScoreLog<T> scores(logged);
+  const ScoreRules<T> rules(
+      call.processors(),
+      config.num_beams.value_or(1) > 1 ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
+      config.output_logits.value_or(false) ? &logits : nullptr,
+      config.output_scores.value_or(false) ? &scores : nullptr);
+  output.sequences = detail::search(call, stepper, rules, candidates.get());
+  output.scores = scores.take();
+  output.logits = logits.take();
+  return output;
 }
 
-extern template GenerateOutput generate<float>(const BasicEncoderDecoderModel<float>&, const GenerateInputs&,
-                                               const GenerationConfig&, Workspace&);
-extern template GenerateOutput generate<double>(const BasicEncoderDecoderModel<double>&, const GenerateInputs&,
-                                                const GenerationConfig&, Workspace&);
+extern template BasicGenerateOutput<float> generate<float>(const BasicEncoderDecoderModel<float>&,
+                                                           const GenerateInputs&, const GenerationConfig&, Workspace&,
+                                                           const GenerateArguments<float>&);
+extern template BasicGenerateOutput<double> generate<double>(const BasicEncoderDecoderModel<double>&,
+                                                             const GenerateInputs&, const GenerationConfig&, Workspace&,
+                                                             const GenerateArguments<double>&);
+
+using GenerateOutput = BasicGenerateOutput<float>;
 
 }  // namespace bertgen

@@ -3,11 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "bertgen/core/tensor.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/generation/config.hpp"
 #include "bertgen/ops/softmax.hpp"
@@ -20,6 +24,9 @@ struct LogitsContext {
   std::span<const TokenId> encoder_ids;  ///< the source's ids as given, hidden ones included
   std::size_t prompt_length = 1;
   std::size_t max_length = 0;
+  std::size_t batch_id = 0;  ///< of the source in input_ids
+  /// In group beam search: what the beams of earlier groups have chosen at this step.
+  std::span<const TokenId> earlier_groups = {};
 };
 
 /// One rule. scores: [vocab], logits in greedy search, log-probabilities in beam search. Implementations are const and
@@ -29,10 +36,17 @@ class LogitsProcessor {
  public:
   virtual ~LogitsProcessor() = default;
   virtual void process(const LogitsContext& context, std::span<T> scores) const = 0;
+  /// All rows that one source has at a step, its beams; scores: [rows, vocab]. For rules that must see them together.
+  virtual void process_rows(std::span<const LogitsContext> contexts, TensorView<T> scores) const {
+    for (std::size_t i = 0; i < contexts.size(); ++i) process(contexts[i], {scores.row(i), scores.cols()});
+  }
 };
 
 template <typename T>
-using LogitsProcessors = std::vector<std::unique_ptr<LogitsProcessor<T>>>;
+using LogitsProcessors = std::vector<std::shared_ptr<const LogitsProcessor<T>>>;
+
+/// transformers' prefix_allowed_tokens_fn: the ids that may follow `ids`, of the source in row `batch_id` of input_ids.
+using PrefixAllowedTokens = std::function<TokenIds(std::size_t batch_id, std::span<const TokenId> ids)>;
 
 namespace processors {
 
@@ -43,6 +57,18 @@ inline constexpr T banned = -std::numeric_limits<T>::infinity();
 template <typename T>
 void set(std::span<T> scores, TokenId id, T value) {
   if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) scores[static_cast<std::size_t>(id)] = value;
+}
+
+template <typename T>
+void ban(const TokenIds& ids, std::span<T> scores) {
+  for (TokenId id : ids) set(scores, id, banned<T>);
+}
+
+/// Score 0 for these ids, none for the others.
+template <typename T>
+void allow_only(const TokenIds& ids, std::span<T> scores) {
+  std::fill(scores.begin(), scores.end(), banned<T>);
+  for (TokenId id : ids) set(scores, id, T(0));
 }
 
 /// A multiplicative penalty on each distinct id of a list: towards less likely for `penalty` > 1, whatever the sign.
@@ -70,10 +96,9 @@ void ban_ngrams(std::span<const TokenId> seen, std::span<const TokenId> ids, std
   }
 }
 
-/// sequence_bias: adds a bias to the last id of each sequence whose other ids were just generated. bad_words_ids is the
-/// same with −∞.
+/// sequence_bias: adds a bias to the last id of each sequence whose other ids were just generated.
 template <typename T>
-class SequenceBias final : public LogitsProcessor<T> {
+class SequenceBias : public LogitsProcessor<T> {
  public:
   explicit SequenceBias(std::vector<std::pair<TokenIds, double>> biases) : biases_(std::move(biases)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
@@ -89,6 +114,42 @@ class SequenceBias final : public LogitsProcessor<T> {
 
  private:
   std::vector<std::pair<TokenIds, double>> biases_;
+};
+
+/// bad_words_ids: the same with −∞. An end token alone is not banned: min_length is for that.
+template <typename T>
+class NoBadWords final : public SequenceBias<T> {
+ public:
+  NoBadWords(const std::vector<TokenIds>& words, const TokenIds& eos) : SequenceBias<T>(biases(words, eos)) {}
+
+ private:
+  static std::vector<std::pair<TokenIds, double>> biases(const std::vector<TokenIds>& words, const TokenIds& eos) {
+    std::vector<std::pair<TokenIds, double>> biases;
+    for (const TokenIds& word : words) {
+      const bool ends = word.size() == 1 && std::find(eos.begin(), eos.end(), word[0]) != eos.end();
+      if (!ends) biases.emplace_back(word, -std::numeric_limits<double>::infinity());
+    }
+    return biases;
+  }
+};
+
+/// diversity_penalty: takes it off a token once for each beam of an earlier group that has chosen it.
+template <typename T>
+class HammingDiversity final : public LogitsProcessor<T> {
+ public:
+  explicit HammingDiversity(double penalty) : penalty_(static_cast<T>(penalty)) {}
+  void process(const LogitsContext& context, std::span<T> scores) const override {
+    TokenIds ids(context.earlier_groups.begin(), context.earlier_groups.end());
+    std::sort(ids.begin(), ids.end());
+    for (auto first = ids.begin(); first != ids.end();) {
+      const auto last = std::upper_bound(first, ids.end(), *first);
+      scores[static_cast<std::size_t>(*first)] -= penalty_ * static_cast<T>(last - first);
+      first = last;
+    }
+  }
+
+ private:
+  T penalty_;
 };
 
 template <typename T>
@@ -139,39 +200,96 @@ class EncoderNoRepeatNGram final : public LogitsProcessor<T> {
   std::size_t size_;
 };
 
-/// min_length and min_new_tokens: no end before `tokens` ids, of which `after_prompt` says if the prompt counts.
+/// min_length: no end before the sequence has as many ids, prompt included.
 template <typename T>
 class MinLength final : public LogitsProcessor<T> {
  public:
-  MinLength(std::size_t tokens, bool after_prompt, TokenIds eos)
-      : tokens_(tokens), after_prompt_(after_prompt), eos_(std::move(eos)) {}
+  MinLength(std::size_t length, TokenIds eos) : length_(length), eos_(std::move(eos)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
-    const std::size_t skipped = after_prompt_ ? context.prompt_length : 0;
-    if (context.ids.size() - skipped >= tokens_) return;
-    for (TokenId id : eos_) set(scores, id, banned<T>);
+    if (context.ids.size() < length_) ban(eos_, scores);
+  }
+
+ private:
+  std::size_t length_;
+  TokenIds eos_;
+};
+
+/// min_new_tokens: the same without the prompt.
+template <typename T>
+class MinNewTokensLength final : public LogitsProcessor<T> {
+ public:
+  MinNewTokensLength(std::size_t tokens, TokenIds eos) : tokens_(tokens), eos_(std::move(eos)) {}
+  void process(const LogitsContext& context, std::span<T> scores) const override {
+    if (context.ids.size() - context.prompt_length < tokens_) ban(eos_, scores);
   }
 
  private:
   std::size_t tokens_;
-  bool after_prompt_;
   TokenIds eos_;
 };
 
-/// forced_bos_token_id after a one-token prompt, forced_eos_token_id at the last position: nothing else is possible.
+/// prefix_allowed_tokens_fn: only what it answers may follow. Where every row of a source has all of these banned
+/// already, they are made possible again.
 template <typename T>
-class ForcedTokens final : public LogitsProcessor<T> {
+class PrefixConstrained final : public LogitsProcessor<T> {
  public:
-  enum class At : bool { first, last };
-  ForcedTokens(At at, TokenIds ids) : at_(at), ids_(std::move(ids)) {}
+  explicit PrefixConstrained(PrefixAllowedTokens allowed) : allowed_(std::move(allowed)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
-    const std::size_t position = at_ == At::first ? 1 : context.max_length - 1;
-    if (context.ids.size() != position) return;
-    std::fill(scores.begin(), scores.end(), banned<T>);
-    for (TokenId id : ids_) set(scores, id, T(0));
+    process_rows({&context, 1}, {scores.data(), {1, scores.size()}});
+  }
+  void process_rows(std::span<const LogitsContext> contexts, TensorView<T> scores) const override {
+    std::vector<TokenIds> allowed;
+    bool possible = false;
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+      allowed.push_back(allowed_(contexts[i].batch_id, contexts[i].ids));
+      check(contexts[i], allowed[i], scores.cols());
+      for (TokenId id : allowed[i]) possible = possible || !(scores.row(i)[id] == banned<T>);
+    }
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+      std::vector<T> kept;
+      for (TokenId id : allowed[i]) kept.push_back(possible ? scores.row(i)[id] : T(0));
+      std::fill_n(scores.row(i), scores.cols(), banned<T>);
+      for (std::size_t j = 0; j < kept.size(); ++j) scores.row(i)[allowed[i][j]] = kept[j];
+    }
   }
 
  private:
-  At at_;
+  static void check(const LogitsContext& context, const TokenIds& allowed, std::size_t vocab) {
+    const std::string where = "prefix_allowed_tokens_fn, row " + std::to_string(context.batch_id);
+    if (allowed.empty()) throw ArgumentError(where + ": expected at least one id, got none");
+    for (TokenId id : allowed) {
+      if (id >= 0 && static_cast<std::size_t>(id) < vocab) continue;
+      throw ArgumentError(where + ": expected ids of 0 to " + std::to_string(vocab - 1) + ", got " +
+                          std::to_string(id));
+    }
+  }
+
+  PrefixAllowedTokens allowed_;
+};
+
+/// forced_bos_token_id: after a one-token prompt nothing else is possible.
+template <typename T>
+class ForcedBOSToken final : public LogitsProcessor<T> {
+ public:
+  explicit ForcedBOSToken(TokenId id) : id_(id) {}
+  void process(const LogitsContext& context, std::span<T> scores) const override {
+    if (context.ids.size() == 1) allow_only<T>({id_}, scores);
+  }
+
+ private:
+  TokenId id_;
+};
+
+/// forced_eos_token_id: the same at the last position.
+template <typename T>
+class ForcedEOSToken final : public LogitsProcessor<T> {
+ public:
+  explicit ForcedEOSToken(TokenIds ids) : ids_(std::move(ids)) {}
+  void process(const LogitsContext& context, std::span<T> scores) const override {
+    if (context.ids.size() + 1 == context.max_length) allow_only<T>(ids_, scores);
+  }
+
+ private:
   TokenIds ids_;
 };
 
@@ -204,70 +322,31 @@ class ExponentialDecayLengthPenalty final : public LogitsProcessor<T> {
   TokenIds eos_;
 };
 
-/// suppress_tokens at every position; begin_suppress_tokens at the first generated one only.
+/// suppress_tokens.
 template <typename T>
 class SuppressTokens final : public LogitsProcessor<T> {
  public:
-  enum class When : bool { always, at_begin };
-  /// `forced_bos`: the first generated token is forced, and what begins is the second.
-  SuppressTokens(When when, TokenIds ids, bool forced_bos = false)
-      : when_(when), ids_(std::move(ids)), forced_bos_(forced_bos) {}
+  explicit SuppressTokens(TokenIds ids) : ids_(std::move(ids)) {}
+  void process(const LogitsContext&, std::span<T> scores) const override { ban(ids_, scores); }
+
+ private:
+  TokenIds ids_;
+};
+
+/// begin_suppress_tokens: at the first generated position. `forced_bos`: where that token is forced, at the second.
+template <typename T>
+class SuppressTokensAtBegin final : public LogitsProcessor<T> {
+ public:
+  SuppressTokensAtBegin(TokenIds ids, bool forced_bos) : ids_(std::move(ids)), forced_bos_(forced_bos) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     const std::size_t begin = context.prompt_length + (context.prompt_length == 1 && forced_bos_ ? 1 : 0);
-    if (when_ == When::at_begin && context.ids.size() != begin) return;
-    for (TokenId id : ids_) set(scores, id, banned<T>);
+    if (context.ids.size() == begin) ban(ids_, scores);
   }
 
  private:
-  When when_;
   TokenIds ids_;
   bool forced_bos_;
 };
 
 }  // namespace processors
-
-/// Appends the rules of this file that `config` asks for. `eos`: the end tokens in force.
-template <typename T>
-void add_logits_processors(const GenerationConfig& config, const TokenIds& eos, LogitsProcessors<T>& list) {
-  using namespace processors;
-  const auto add = [&list](auto processor) {
-    list.push_back(std::make_unique<decltype(processor)>(std::move(processor)));
-  };
-  if (config.sequence_bias) add(SequenceBias<T>(*config.sequence_bias));
-  if (config.encoder_repetition_penalty.value_or(1) != 1) {
-    add(EncoderRepetitionPenalty<T>(*config.encoder_repetition_penalty));
-  }
-  if (config.repetition_penalty.value_or(1) != 1) add(RepetitionPenalty<T>(*config.repetition_penalty));
-  if (config.no_repeat_ngram_size.value_or(0) > 0) add(NoRepeatNGram<T>(*config.no_repeat_ngram_size));
-  if (config.encoder_no_repeat_ngram_size.value_or(0) > 0) {
-    add(EncoderNoRepeatNGram<T>(*config.encoder_no_repeat_ngram_size));
-  }
-  if (config.bad_words_ids) {
-    std::vector<std::pair<TokenIds, double>> biases;
-    for (const TokenIds& word : *config.bad_words_ids) {
-      // An end token alone is not banned: min_length is for that.
-      const bool ends = word.size() == 1 && std::find(eos.begin(), eos.end(), word[0]) != eos.end();
-      if (!ends) biases.emplace_back(word, -std::numeric_limits<double>::infinity());
-    }
-    add(SequenceBias<T>(std::move(biases)));
-  }
-  if (!eos.empty()) {
-    if (!config.min_new_tokens && config.min_length.value_or(0) > 0) add(MinLength<T>(*config.min_length, false, eos));
-    if (config.min_new_tokens.value_or(0) > 0) add(MinLength<T>(*config.min_new_tokens, true, eos));
-  }
-  if (config.forced_bos_token_id) {
-    add(ForcedTokens<T>(ForcedTokens<T>::At::first, {*config.forced_bos_token_id}));
-  }
-  if (config.forced_eos_token_id) add(ForcedTokens<T>(ForcedTokens<T>::At::last, *config.forced_eos_token_id));
-  if (config.remove_invalid_values.value_or(false)) add(RemoveInvalidValues<T>());
-  if (config.exponential_decay_length_penalty && !eos.empty()) {
-    add(ExponentialDecayLengthPenalty<T>(*config.exponential_decay_length_penalty, eos));
-  }
-  if (config.suppress_tokens) add(SuppressTokens<T>(SuppressTokens<T>::When::always, *config.suppress_tokens));
-  if (config.begin_suppress_tokens) {
-    add(SuppressTokens<T>(SuppressTokens<T>::When::at_begin, *config.begin_suppress_tokens,
-                          config.forced_bos_token_id.has_value()));
-  }
-}
-
 }  // namespace bertgen

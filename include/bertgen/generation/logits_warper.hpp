@@ -196,34 +196,4 @@ class Renormalize final : public LogitsProcessor<T> {
 };
 
 }  // namespace warpers
-
-/// Appends the cut-offs that `config` asks for. `keep`: how many tokens each leaves at least.
-template <typename T>
-void add_logits_warpers(const GenerationConfig& config, std::size_t keep, LogitsProcessors<T>& list) {
-  using namespace warpers;
-  const auto add = [&list](auto warper) { list.push_back(std::make_unique<decltype(warper)>(std::move(warper))); };
-  const auto cuts = [](const std::optional<double>& value) { return value && *value > 0 && *value < 1; };
-  if (config.temperature.value_or(1) != 1) add(Temperature<T>(*config.temperature));
-  if (config.top_h) add(TopH<T>(*config.top_h));
-  if (config.top_k.value_or(50) != 0) add(TopK<T>(config.top_k.value_or(50), keep));
-  if (config.top_p.value_or(1) < 1) add(TopP<T>(*config.top_p, keep));
-  if (config.min_p) add(MinP<T>(*config.min_p, keep));
-  if (config.typical_p.value_or(1) < 1) add(Typical<T>(*config.typical_p, keep));
-  if (cuts(config.epsilon_cutoff)) add(Cutoff<T>(Cutoff<T>::Kind::epsilon, *config.epsilon_cutoff, keep));
-  if (cuts(config.eta_cutoff)) add(Cutoff<T>(Cutoff<T>::Kind::eta, *config.eta_cutoff, keep));
-}
-
-/// All rules that `config` asks for, in the order transformers applies them. `eos`: the end tokens in force.
-template <typename T>
-LogitsProcessors<T> make_logits_processors(const GenerationConfig& config, const TokenIds& eos) {
-  LogitsProcessors<T> list;
-  add_logits_processors<T>(config, eos, list);
-  // Beams must find something to run on with when all end tokens are drawn.
-  const bool beams = config.num_beams.value_or(1) > 1;
-  if (config.do_sample.value_or(false))
-    add_logits_warpers<T>(config, beams ? std::max<std::size_t>(2, eos.size() + 1) : 1, list);
-  if (config.renormalize_logits.value_or(false)) list.push_back(std::make_unique<warpers::Renormalize<T>>());
-  return list;
-}
-
 }  // namespace bertgen

@@ -1,7 +1,11 @@
 // One token after another: greedy search takes the likeliest, sampling draws (GenerationMixin._sample).
 #pragma once
 
+#include <functional>
+
+#include "bertgen/generation/candidate_generator.hpp"
 #include "bertgen/generation/random.hpp"
+#include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
 
 namespace bertgen {
@@ -30,73 +34,167 @@ std::size_t draw(std::span<const T> scores, double uniform) {
   return last;
 }
 
-/// Continues each item `copies` times until an end token or its max_length; sequences that ended take no further part.
-/// The copies of an item follow one another. choose(sequence, step, scores): the index of the next token, step counted
-/// from 0 behind the prompt.
-template <typename T, typename Choose>
-std::vector<GeneratedSequence> token_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                            std::size_t copies, const LogitsProcessors<T>& processors,
-                                            const TokenIds& eos, Choose choose) {
-  std::vector<GeneratedSequence> sequences(items.size() * copies);
-  std::vector<std::size_t> live(sequences.size());  // the sequence of each row to be chosen for
-  std::vector<std::size_t> rows(sequences.size());  // and its row of scores
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const GenerationItem& item = items[i / copies];
-    sequences[i].ids.reserve(item.max_length);
-    sequences[i].ids = item.prompt;
-    live[i] = i;
-    rows[i] = i / copies;  // copies are still the same
-  }
-  TokenIds chosen;
-  std::vector<std::size_t> kept;
-  TensorView<T> logits = stepper.prefill(items);
-  while (true) {
-    chosen.clear();
-    kept.clear();
-    for (std::size_t i = 0; i < live.size(); ++i) {
-      const GenerationItem& item = items[live[i] / copies];
-      GeneratedSequence& sequence = sequences[live[i]];
-      const std::span<T> scores(logits.row(rows[i]), logits.cols());
-      if (i == 0 || rows[i] != rows[i - 1]) {
-        process<T>(processors, {sequence.ids, item.encoder_ids, item.prompt.size(), item.max_length}, scores);
-      }
-      const std::size_t best = choose(live[i], sequence.ids.size() - item.prompt.size(), std::span<const T>(scores));
-      const auto id = static_cast<TokenId>(best);
-      sequence.ids.push_back(id);
-      sequence.token_log_probs.push_back(static_cast<double>(scores[best] - log_sum_exp<T>(scores)));
-      sequence.score += sequence.token_log_probs.back();
-      if (ends(eos, id) || sequence.ids.size() >= item.max_length) continue;
-      live[kept.size()] = live[i];
-      kept.push_back(rows[i]);
-      chosen.push_back(id);
+/// Chooses a token: (sequence, step, scores) -> index. Steps count from 0 behind the prompt.
+template <typename T>
+using TokenChoice = std::function<std::size_t(std::size_t, std::size_t, std::span<const T>)>;
+
+/// Continues each item `copies` times, one token after another, until it is complete; sequences that are take no
+/// further part. The copies of an item follow one another. Where a generator guesses how a sequence goes on, the
+/// guesses run together with its last token, and as many of them count as it would have chosen anyway.
+template <typename T>
+class TokenSearch {
+ public:
+  TokenSearch(Stepper<T>& stepper, std::span<const GenerationItem> items, std::size_t copies,
+              const ScoreRules<T>& rules, const StoppingCriteria& stopping, TokenChoice<T> choose,
+              CandidateGenerator* generator = nullptr)
+      : stepper_(stepper),
+        items_(items),
+        copies_(copies),
+        rules_(rules),
+        stopping_(stopping),
+        choose_(std::move(choose)),
+        generator_(generator),
+        sequences_(items.size() * copies),
+        live_(sequences_.size()),
+        guesses_(items.size()) {
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      sequences_[i].ids.reserve(items[i / copies].max_length);
+      sequences_[i].ids = items[i / copies].prompt;
     }
-    if (kept.empty()) return sequences;
-    live.resize(kept.size());
-    rows.resize(kept.size());
-    std::iota(rows.begin(), rows.end(), std::size_t{0});
-    if (kept.size() != logits.rows() || kept != rows) stepper.reorder(kept);
-    logits = stepper.next(chosen);
+    std::iota(live_.begin(), live_.end(), std::size_t{0});
   }
+
+  std::vector<GeneratedSequence> run() {
+    rows_.resize(live_.size());
+    for (std::size_t i = 0; i < live_.size(); ++i) rows_[i] = i / copies_;  // copies are still the same
+    feed(items_.size(), true);
+    while (true) {
+      const std::size_t before = guesses_.size();
+      take();
+      if (live_.empty()) return std::move(sequences_);
+      if (generator_ != nullptr) stepper_.drop_last(wrong_);
+      guesses_.resize(live_.size());
+      std::vector<std::size_t> unchanged(live_.size());
+      std::iota(unchanged.begin(), unchanged.end(), std::size_t{0});
+      if (live_.size() != before || rows_ != unchanged) stepper_.reorder(rows_);
+      rows_ = std::move(unchanged);
+      feed(live_.size(), false);
+    }
+  }
+
+ private:
+  /// Runs what is new of each row, at first its prompt, and the guesses behind it.
+  void feed(std::size_t rows, bool first) {
+    const bool shared = first && copies_ > 1;  // copies that share a row may go on differently
+    if (generator_ != nullptr && !shared) generator_->propose(sequences_, live_, guesses_);
+    ids_.clear();
+    offsets_.assign(1, 0);
+    scored_.clear();
+    first_scores_.clear();
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::size_t index = live_[first ? row * copies_ : row];
+      const TokenIds& known = sequences_[index].ids;
+      const auto begin = first ? known.begin() : known.end() - 1;
+      ids_.insert(ids_.end(), begin, known.end());
+      cut(items_[index / copies_].max_length - 1 - known.size(), {begin, known.end()}, guesses_[row]);
+      first_scores_.push_back(scored_.size());
+      for (std::size_t i = 0; i <= guesses_[row].size(); ++i) scored_.push_back(ids_.size() - 1 + i);
+      ids_.insert(ids_.end(), guesses_[row].begin(), guesses_[row].end());
+      offsets_.push_back(ids_.size());
+    }
+    stepper_.run(ids_, offsets_);
+    logits_ = scored_.size() == ids_.size() ? stepper_.scores() : stepper_.scores(scored_);
+  }
+
+  /// Leaves of the guesses what there is room for, is in the vocabulary, and gets the scores behind the ids `known`
+  /// that it would get one after another: nothing behind padding, whose positions RoBERTa counts by the pass.
+  void cut(std::size_t room, std::span<const TokenId> known, TokenIds& guesses) const {
+    const TransformerConfig& config = stepper_.config();
+    if (guesses.size() > room) guesses.resize(room);
+    const auto foreign = [&](TokenId id) { return id < 0 || static_cast<std::size_t>(id) >= config.vocab_size; };
+    guesses.erase(std::find_if(guesses.begin(), guesses.end(), foreign), guesses.end());
+    const std::optional<TokenId> padding = config.padding_idx();
+    if (padding && std::find(known.begin(), known.end(), *padding) != known.end()) guesses.clear();
+    const auto pad = padding ? std::find(guesses.begin(), guesses.end(), *padding) : guesses.end();
+    if (pad != guesses.end()) guesses.erase(pad + 1, guesses.end());
+  }
+
+  /// Chooses for every sequence, on as long as its guesses come true. What is left is in live_ and, by its row, in
+  /// rows_; the guesses that did not come true are counted in wrong_.
+  void take() {
+    wrong_.assign(guesses_.size(), 0);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < live_.size(); ++i) {
+      GeneratedSequence& sequence = sequences_[live_[i]];
+      const TokenIds& guesses = guesses_[rows_[i]];
+      ++sequence.steps;
+      std::size_t taken = 0;
+      bool complete = choose_token(i, 0);
+      while (!complete && taken < guesses.size() && sequence.ids.back() == guesses[taken]) {
+        complete = choose_token(i, ++taken);
+      }
+      wrong_[rows_[i]] = guesses.size() - taken;
+      if (complete) continue;
+      live_[kept] = live_[i];
+      rows_[kept++] = rows_[i];
+    }
+    live_.resize(kept);
+    rows_.resize(kept);
+  }
+
+  /// Appends a token by the scores behind `guess` guesses; whether it completes the sequence.
+  bool choose_token(std::size_t index, std::size_t guess) {
+    const std::size_t source = live_[index] / copies_;
+    const GenerationItem& item = items_[source];
+    GeneratedSequence& sequence = sequences_[live_[index]];
+    const std::size_t step = sequence.ids.size() - item.prompt.size();
+    const TensorView<T> row = logits_.middle_rows(first_scores_[rows_[index]] + guess, 1);
+    if (step > 0 || live_[index] % copies_ == 0) {  // at first copies share their row
+      const LogitsContext context{sequence.ids, item.encoder_ids, item.prompt.size(), item.max_length, source};
+      rules_.apply({&context, 1}, row, live_[index], step == 0 ? copies_ : 1);
+    }
+    const std::span<const T> scores(row.data(), row.cols());
+    const std::size_t best = choose_(live_[index], step, scores);
+    const bool complete = stopping_(item, sequence.ids, static_cast<TokenId>(best));
+    sequence.ids.push_back(static_cast<TokenId>(best));
+    sequence.token_log_probs.push_back(static_cast<double>(scores[best] - log_sum_exp<T>(scores)));
+    sequence.score += sequence.token_log_probs.back();
+    return complete;
+  }
+
+  Stepper<T>& stepper_;
+  std::span<const GenerationItem> items_;
+  std::size_t copies_;
+  const ScoreRules<T>& rules_;
+  const StoppingCriteria& stopping_;
+  TokenChoice<T> choose_;
+  CandidateGenerator* generator_;
+  std::vector<GeneratedSequence> sequences_;
+  std::vector<std::size_t> live_;  // the sequences that are chosen for
+  std::vector<std::size_t> rows_;  // and the row of each
+  // Of each row
+  std::vector<TokenIds> guesses_;
+  std::vector<std::size_t> wrong_;
+  std::vector<std::size_t> first_scores_;  // its first row of logits_
+  // Of a step
+  TokenIds ids_;
+  std::vector<std::size_t> offsets_;
+  std::vector<std::size_t> scored_;  // the ids with a row of logits_
+  TensorView<T> logits_;
+};
+
+/// The choice of greedy search.
+template <typename T>
+TokenChoice<T> greedy_choice() {
+  return [](std::size_t, std::size_t, std::span<const T> scores) { return likeliest<T>(scores); };
 }
 
-/// One sequence an item, of the likeliest tokens.
+/// The choice of sampling, `copies` of each item independently. randoms: one an item.
 template <typename T>
-std::vector<GeneratedSequence> greedy_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                             const LogitsProcessors<T>& processors, const TokenIds& eos) {
-  return token_search<T>(stepper, items, 1, processors, eos,
-                         [](std::size_t, std::size_t, std::span<const T> scores) { return likeliest<T>(scores); });
-}
-
-/// `copies` independent samples an item. randoms: one an item.
-template <typename T>
-std::vector<GeneratedSequence> sample(Stepper<T>& stepper, std::span<const GenerationItem> items, std::size_t copies,
-                                      std::span<const RequestRandom> randoms, const LogitsProcessors<T>& processors,
-                                      const TokenIds& eos) {
-  return token_search<T>(stepper, items, copies, processors, eos,
-                         [&](std::size_t sequence, std::size_t step, std::span<const T> scores) {
-                           const double uniform = randoms[sequence / copies].uniform(step, sequence % copies);
-                           return draw<T>(scores, uniform);
-                         });
+TokenChoice<T> sampling_choice(std::size_t copies, std::span<const RequestRandom> randoms) {
+  return [copies, randoms](std::size_t sequence, std::size_t step, std::span<const T> scores) {
+    return draw<T>(scores, randoms[sequence / copies].uniform(step, sequence % copies));
+  };
 }
 
 }  // namespace bertgen

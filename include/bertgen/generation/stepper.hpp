@@ -6,74 +6,89 @@
 #include <span>
 #include <vector>
 
-#include "bertgen/generation/logits_processor.hpp"
+#include "bertgen/generation/sequence.hpp"
 #include "bertgen/models/encoder_decoder.hpp"
 
 namespace bertgen {
 
-/// One source to generate from, with what its search starts from.
-struct GenerationItem {
-  TokenIds encoder_ids;        ///< as given, hidden positions included
-  TokenIds prompt;             ///< the decoder's first ids, start token included
-  std::size_t max_length = 0;  ///< ids at which its sequences end
-};
-
-/// One generated sequence.
-struct GeneratedSequence {
-  TokenIds ids;  ///< prompt, generated ids, and the end token if it ended by one
-  /// Beam search: transformers' sequences_scores. Greedy: the sum of token_log_probs.
-  double score = 0;
-  std::vector<double> token_log_probs;  ///< greedy: log softmax of the processed scores of each generated id
+/// What a search needs room for.
+struct StepLimits {
+  std::size_t rows = 1;     ///< alive at a time
+  std::size_t guesses = 0;  ///< ids that a row takes in a step beside one
+  std::size_t scored = 0;   ///< ids that are scored in a step; 0: all
 };
 
 /// Runs the decoder step by step over rows that each continue one item. Holds its buffers in `workspace` while it
-/// lives.
+/// lives; hidden states are valid until the next run, scores until the next scores.
 template <typename T>
 class Stepper {
  public:
-  /// `cache` attends to the items' sources, one row each. At most `most_rows` rows will be alive at a time.
+  /// `cache` attends to the items' sources, one row each.
   Stepper(const BasicDecoder<T>& decoder, EncoderDecoderCache<T>& cache, std::span<const GenerationItem> items,
-          std::size_t most_rows, Workspace& workspace)
+          StepLimits limits, Workspace& workspace)
       : decoder_(decoder), cache_(cache), workspace_(workspace), scope_(workspace) {
-    std::size_t tokens = 0;
-    for (const GenerationItem& item : items) tokens += item.prompt.size();
-    const std::size_t rows = std::max(most_rows, items.size());
-    hidden_ = scope_.template take<T>({std::max(tokens, rows), decoder.config().hidden_size});
-    last_ = scope_.template take<T>({rows, decoder.config().hidden_size});
-    logits_ = scope_.template take<T>({rows, decoder.config().vocab_size});
+    const std::size_t rows = std::max(limits.rows, items.size());
+    const std::size_t tokens = rows * (1 + limits.guesses);
+    const std::size_t scored = limits.scored == 0 ? tokens : limits.scored;
+    std::size_t prompts = items.size() * limits.guesses;
+    for (const GenerationItem& item : items) prompts += item.prompt.size();
+    hidden_ = scope_.template take<T>({std::max(tokens, prompts), decoder.config().hidden_size});
+    chosen_ = scope_.template take<T>({scored, decoder.config().hidden_size});
+    logits_ = scope_.template take<T>({scored, decoder.config().vocab_size});
     offsets_.resize(rows + 1);
     std::iota(offsets_.begin(), offsets_.end(), std::size_t{0});
   }
 
-  /// Runs the prompts. Result: [items, vocab], valid until the next call.
+  const TransformerConfig& config() const { return decoder_.config(); }
+
+  /// Gives row r the ids at [offsets[r], offsets[r + 1]). Result: the decoder's last hidden states, [ids, hidden].
+  TensorView<const T> run(std::span<const TokenId> ids, std::span<const std::size_t> offsets) {
+    tokens_ = ids.size();
+    decoder_.forward(ids, offsets, {}, cache_, hidden_.middle_rows(0, tokens_), workspace_);
+    return hidden();
+  }
+  /// Gives every row one id.
+  TensorView<const T> run(std::span<const TokenId> ids) { return run(ids, {offsets_.data(), ids.size() + 1}); }
+
+  /// What the last run returned.
+  TensorView<const T> hidden() const { return hidden_.middle_rows(0, tokens_); }
+
+  /// Scores of what follows each id of the last run, [ids, vocab].
+  TensorView<T> scores() { return scores_of(hidden_.middle_rows(0, tokens_)); }
+  /// Of what follows some of them, counted as they were given: [chosen, vocab].
+  TensorView<T> scores(std::span<const std::size_t> chosen) {
+    for (std::size_t i = 0; i < chosen.size(); ++i) std::copy_n(hidden_.row(chosen[i]), hidden_.cols(), chosen_.row(i));
+    return scores_of(chosen_.middle_rows(0, chosen.size()));
+  }
+
+  /// Runs the prompts. Result: scores of what follows each, [items, vocab].
   TensorView<T> prefill(std::span<const GenerationItem> items) {
     TokenIds ids;
     std::vector<std::size_t> offsets = {0};
+    std::vector<std::size_t> last;
     for (const GenerationItem& item : items) {
       ids.insert(ids.end(), item.prompt.begin(), item.prompt.end());
       offsets.push_back(ids.size());
+      last.push_back(ids.size() - 1);
     }
-    decoder_.forward(ids, offsets, {}, cache_, hidden_.middle_rows(0, ids.size()), workspace_);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      std::copy_n(hidden_.row(offsets[i + 1] - 1), hidden_.cols(), last_.row(i));
-    }
-    return scores(last_, items.size());
+    run(ids, offsets);
+    return scores(last);
   }
-
-  /// Gives every row its next id. Result: [rows, vocab], valid until the next call.
+  /// Gives every row its next id. Result: [rows, vocab].
   TensorView<T> next(std::span<const TokenId> ids) {
-    decoder_.forward(ids, {offsets_.data(), ids.size() + 1}, {}, cache_, hidden_.middle_rows(0, ids.size()),
-                     workspace_);
-    return scores(hidden_, ids.size());
+    run(ids);
+    return scores();
   }
 
   /// Row i continues what was row parents[i].
   void reorder(std::span<const std::size_t> parents) { cache_.reorder(parents); }
+  /// Takes back the last counts[r] ids of each row r.
+  void drop_last(std::span<const std::size_t> counts) { cache_.drop_last(counts); }
 
  private:
-  TensorView<T> scores(TensorView<T> hidden, std::size_t rows) {
-    const TensorView<T> logits = logits_.middle_rows(0, rows);
-    decoder_.logits(hidden.middle_rows(0, rows), logits, workspace_);
+  TensorView<T> scores_of(TensorView<T> hidden) {
+    const TensorView<T> logits = logits_.middle_rows(0, hidden.rows());
+    decoder_.logits(hidden, logits, workspace_);
     return logits;
   }
 
@@ -81,18 +96,11 @@ class Stepper {
   EncoderDecoderCache<T>& cache_;
   Workspace& workspace_;
   Workspace::Scope scope_;
-  TensorView<T> hidden_;  // [tokens of the longest step, hidden]
-  TensorView<T> last_;    // [rows, hidden]
-  TensorView<T> logits_;  // [rows, vocab]
-  std::vector<std::size_t> offsets_;
+  TensorView<T> hidden_;  // [ids of the longest step, hidden]
+  TensorView<T> chosen_;  // [scored ids, hidden]
+  TensorView<T> logits_;  // [scored ids, vocab]
+  std::size_t tokens_ = 0;
+  std::vector<std::size_t> offsets_;  // 0, 1, 2, …
 };
-
-/// Applies every rule to one row of scores.
-template <typename T>
-void process(const LogitsProcessors<T>& processors, const LogitsContext& context, std::span<T> scores) {
-  for (const auto& processor : processors) processor->process(context, scores);
-}
-
-inline bool ends(const TokenIds& eos, TokenId id) { return std::find(eos.begin(), eos.end(), id) != eos.end(); }
 
 }  // namespace bertgen

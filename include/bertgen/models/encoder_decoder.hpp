@@ -16,7 +16,8 @@
 namespace bertgen {
 
 struct GenerationConfig;
-struct GenerateOutput;
+template <typename T>
+struct BasicGenerateOutput;
 
 /// What goes into EncoderDecoderModel::forward, under transformers' names. Each is one vector a sequence; sequences may
 /// differ in length. Empty where not given.
@@ -140,11 +141,11 @@ class BasicEncoderDecoderModel {
   }
 
   /// Continues each row as `config` says; see generation/generate.hpp. decoder_input_ids: empty, or one a row.
-  GenerateOutput generate(const std::vector<TokenIds>& input_ids, const GenerationConfig& config,
-                          const std::vector<AttentionMask>& attention_mask = {},
-                          const std::vector<TokenIds>& decoder_input_ids = {}) const;
+  BasicGenerateOutput<T> generate(const std::vector<TokenIds>& input_ids, const GenerationConfig& config,
+                                  const std::vector<AttentionMask>& attention_mask = {},
+                                  const std::vector<TokenIds>& decoder_input_ids = {}) const;
   /// With the checkpoint's own generation_config().
-  GenerateOutput generate(const std::vector<TokenIds>& input_ids) const;
+  BasicGenerateOutput<T> generate(const std::vector<TokenIds>& input_ids) const;
 
  private:
   /// transformers' shift_tokens_right: the start token, then the labels without their last, −100 become padding, which

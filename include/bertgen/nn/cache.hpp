@@ -22,7 +22,7 @@ template <typename T>
 class EncoderDecoderCache {
  public:
   /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system
-  /// as it is used; more than that grow it.
+  /// as it is used. When it is full, what no row has any more is given out again, or it grows.
   EncoderDecoderCache(std::size_t layers, std::size_t hidden, std::size_t rows, std::size_t most_rows,
                       std::size_t max_length)
       : hidden_(hidden),
@@ -54,7 +54,7 @@ class EncoderDecoderCache {
                        std::to_string(offsets.size() - 1));
     }
     const std::size_t tokens = offsets.back();
-    if (used_ + tokens > capacity_) grow(std::max(used_ + tokens, 2 * capacity_));
+    if (used_ + tokens > capacity_) make_room(tokens);
     first_new_ = used_;
     used_ += tokens;
     visible_.resize(tokens);
@@ -87,6 +87,14 @@ class EncoderDecoderCache {
     slots_.swap(next_slots_);
     positions_.swap(next_positions_);
     sources_.swap(next_sources_);
+  }
+
+  /// Row r forgets its last counts[r] tokens, none of which may be hidden.
+  void drop_last(std::span<const std::size_t> counts) {
+    for (std::size_t row = 0; row < rows(); ++row) {
+      slots_[row].resize(slots_[row].size() - counts[row]);
+      positions_[row] -= counts[row];
+    }
   }
 
   /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for.
@@ -133,6 +141,32 @@ class EncoderDecoderCache {
 
   /// Uninitialised, so that reserved slots cost no memory before they are written.
   std::unique_ptr<T[]> allocate(std::size_t slots) const { return std::unique_ptr<T[]>(new T[slots * 2 * hidden_]); }
+
+  /// Room for `tokens` more: where slots are that no row has any more, or in new memory if they are less than half.
+  void make_room(std::size_t tokens) {
+    compact();
+    if (2 * (used_ + tokens) > capacity_) grow(std::max(used_ + tokens, 2 * capacity_));
+  }
+
+  /// Moves the slots that rows have to the front, in their order.
+  void compact() {
+    std::vector<std::int32_t> moved(used_, -1);  // old slot -> new
+    for (const std::vector<std::int32_t>& slots : slots_) {
+      for (std::int32_t slot : slots) moved[static_cast<std::size_t>(slot)] = 0;
+    }
+    std::size_t kept = 0;
+    for (std::size_t slot = 0; slot < used_; ++slot) {
+      if (moved[slot] < 0) continue;
+      for (std::unique_ptr<T[]>& memory : self_) {
+        if (kept < slot) std::copy_n(&memory[slot * 2 * hidden_], 2 * hidden_, &memory[kept * 2 * hidden_]);
+      }
+      moved[slot] = static_cast<std::int32_t>(kept++);
+    }
+    for (std::vector<std::int32_t>& slots : slots_) {
+      for (std::int32_t& slot : slots) slot = moved[static_cast<std::size_t>(slot)];
+    }
+    used_ = kept;
+  }
 
   void grow(std::size_t capacity) {
     for (std::unique_ptr<T[]>& memory : self_) {

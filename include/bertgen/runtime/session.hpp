@@ -23,11 +23,14 @@ class BasicSession {
   Workspace& workspace() { return workspace_; }
 
   /// See generation/generate.hpp.
-  GenerateOutput generate(const GenerateInputs& inputs, const GenerationConfig& config) {
-    return bertgen::generate(*model_, inputs, config, workspace_);
+  BasicGenerateOutput<T> generate(const GenerateInputs& inputs, const GenerationConfig& config,
+                                  const GenerateArguments<T>& arguments = {}) {
+    return bertgen::generate(*model_, inputs, config, workspace_, arguments);
   }
   /// With the checkpoint's own options.
-  GenerateOutput generate(const GenerateInputs& inputs) { return generate(inputs, model_->generation_config()); }
+  BasicGenerateOutput<T> generate(const GenerateInputs& inputs) {
+    return generate(inputs, model_->generation_config());
+  }
   /// See EncoderDecoderModel::forward.
   Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs) { return model_->forward(inputs, workspace_); }
 
