@@ -1,7 +1,13 @@
 // The operations that a decoder step and an encoder layer spend their time in, at the sizes of a 512-wide model.
 //
 //   build/bench/bertgen_bench --benchmark_filter=matmul
+//   build/bench/bertgen_bench --benchmark_filter=read_memory 154000000     (bytes)
 #include <benchmark/benchmark.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
 
 #include "bertgen/bertgen.hpp"
 #include "bertgen/ops/attention.hpp"
@@ -23,14 +29,14 @@ std::size_t size(const benchmark::State& state, std::size_t index) {
 }
 
 /// Arguments: rows, in, out, threads.
-void matmul(benchmark::State& state, MatmulBackend backend) {
+void matmul(benchmark::State& state, MatmulBackend backend, DType dtype) {
   const std::size_t rows = size(state, 0), in = size(state, 1), out = size(state, 2);
   Workspace workspace(static_cast<int>(state.range(3)));
   const Tensor<float> weight = filled({out, in}), x = filled({rows, in});
   Tensor<float> y({rows, out});
   const PackedMatrix<float> matrix(
       {{DType::f32, weight.shape(), reinterpret_cast<const std::byte*>(weight.data()), {}}}, filled({out}).values(),
-      {backend});
+      {backend, dtype});
   for (auto _ : state) matrix.multiply(x, y, workspace);
   state.counters["flop/s"] =
       benchmark::Counter(2.0 * static_cast<double>(rows * in * out), benchmark::Counter::kIsIterationInvariantRate);
@@ -46,11 +52,42 @@ void sizes(benchmark::internal::Benchmark* bench) {
       bench->Args({rows, 2048, 512, threads});
       bench->Args({rows, 512, 1536, threads});
     }
+    bench->Args({2048, 768, 3072, threads});  // what bench/compare takes for the rate of products
   }
 }
-BENCHMARK_CAPTURE(matmul, panels, MatmulBackend::panels)->Apply(sizes);
-BENCHMARK_CAPTURE(matmul, onednn, MatmulBackend::onednn)->Apply(sizes);
-BENCHMARK_CAPTURE(matmul, eigen, MatmulBackend::eigen)->Args({4, 512, 2048, 1})->Args({64, 512, 2048, 1});
+BENCHMARK_CAPTURE(matmul, panels_f32, MatmulBackend::panels, DType::f32)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, onednn_f32, MatmulBackend::onednn, DType::f32)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, panels_bf16, MatmulBackend::panels, DType::bf16)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, onednn_bf16, MatmulBackend::onednn, DType::bf16)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, panels_int8, MatmulBackend::panels, DType::i8)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, onednn_int8, MatmulBackend::onednn, DType::i8)->Apply(sizes);
+BENCHMARK_CAPTURE(matmul, eigen_f32, MatmulBackend::eigen, DType::f32)
+    ->Args({4, 512, 2048, 1})
+    ->Args({64, 512, 2048, 1});
+
+/// Reads a buffer of so many bytes from one end to the other, on `threads` threads. What a decoder step cannot pass.
+void read_memory(benchmark::State& state) {
+  constexpr std::size_t page = std::size_t{2} << 20;
+  const std::size_t pages = (size(state, 0) + page - 1) / page;
+  const int threads = static_cast<int>(state.range(1));
+  const std::unique_ptr<std::uint64_t, decltype(&std::free)> buffer(
+      static_cast<std::uint64_t*>(std::aligned_alloc(page, pages * page)), &std::free);
+  if (buffer == nullptr) return state.SkipWithError("no memory");
+#ifdef MADV_HUGEPAGE
+  madvise(buffer.get(), pages * page, MADV_HUGEPAGE);  // as packed weights have it
+#endif
+  const std::size_t words = pages * page / sizeof(std::uint64_t);
+  std::fill_n(buffer.get(), words, 1);
+  for (auto _ : state) {
+    std::uint64_t total = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
+    for (std::size_t begin = 0; begin < words; begin += 8) {  // a cache line
+      for (std::size_t i = 0; i < 8; ++i) total += buffer.get()[begin + i];
+    }
+    benchmark::DoNotOptimize(total);
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(pages * page));
+}
 
 /// Arguments: sequences, queries a sequence, keys a sequence; 8 heads of 64.
 void self_attention(benchmark::State& state) {
@@ -97,4 +134,14 @@ BENCHMARK(log_sum_exp_of_logits)->Arg(32000);
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int count, char** arguments) {
+  benchmark::Initialize(&count, arguments);
+  for (int i = 1; i < count; ++i) {
+    benchmark::RegisterBenchmark("read_memory", read_memory)
+        ->ArgNames({"bytes", "threads"})
+        ->Args({std::atoll(arguments[i]), 1})
+        ->Args({std::atoll(arguments[i]), 2})
+        ->UseRealTime();
+  }
+  benchmark::RunSpecifiedBenchmarks();
+}

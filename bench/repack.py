@@ -11,6 +11,7 @@ Needs torch, transformers and ctranslate2 from PyPI.
 
 import copy
 import sys
+from pathlib import Path
 
 import torch
 from ctranslate2.converters.transformers import BartLoader
@@ -133,6 +134,7 @@ def check_equal(model, bart):
     assert difference < 1e-5, f"BART's logits differ by {difference}"
 
 
+@torch.no_grad()
 def write(out, size):
     model = random_pair(size)
     model.save_pretrained(f"{out}/{size}_hf")
@@ -142,7 +144,9 @@ def write(out, size):
     for name, quantization in (("f32", None), ("int8", "int8")):
         quantized = copy.deepcopy(spec)
         quantized.optimize(quantization=quantization)
-        quantized.save(f"{out}/{size}_ct2_{name}")
+        folder = Path(out, f"{size}_ct2_{name}")
+        folder.mkdir(exist_ok=True)
+        quantized.save(str(folder))
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ struct Entry {
   Isa isa;
   std::string_view name;
   std::int64_t highway;  ///< the Highway target of this set
-  bool (*in_cpu)();      ///< what Highway's target does not cover
+  bool (*present)();     ///< what Highway's target does not cover
 };
 
 bool always() { return true; }
 
 #if HWY_ARCH_X86
 
-/// EBX, ECX, EDX of cpuid leaf 7, and EAX of its sub-leaf 1. oneDNN could tell what the CPU has, but asking it settles
+/// ECX and EDX of cpuid leaf 7, and EAX of its sub-leaf 1. oneDNN could tell what the CPU has, but asking it settles
 /// its choice, which set_isa() must be able to change.
 struct Features {
   unsigned ecx = 0, edx = 0, eax1 = 0;
@@ -70,9 +70,18 @@ const Entry* find(Isa isa) {
 /// The best set allowed; what set_isa() chose.
 std::atomic<Isa> cap{Isa::amx};
 
-bool usable(const Entry& entry) {
-  const bool compiled = entry.isa == Isa::portable || (hwy::SupportedTargets() & entry.highway) != 0;
-  return compiled && entry.in_cpu() && entry.isa <= cap.load();
+/// What this CPU and build support, worst first. Asked once: a virtual machine takes its time to answer for its CPU.
+const std::vector<Isa>& in_cpu() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> found;
+    const std::int64_t compiled = hwy::SupportedTargets();
+    for (const Entry& entry : table) {
+      if ((entry.isa == Isa::portable || (compiled & entry.highway) != 0) && entry.present())
+        found.push_back(entry.isa);
+    }
+    return found;
+  }();
+  return isas;
 }
 
 #ifdef BERTGEN_WITH_ONEDNN
@@ -113,18 +122,19 @@ Isa isa_from_name(std::string_view name) {
 }
 
 std::vector<Isa> supported_isas() {
-  std::vector<Isa> isas;
-  for (const Entry& entry : table) {
-    if (usable(entry)) isas.push_back(entry.isa);
-  }
+  std::vector<Isa> isas = in_cpu();
+  std::erase_if(isas, [](Isa isa) { return isa > cap.load(); });
   return isas;
 }
 
-Isa active_isa() { return supported_isas().back(); }
+Isa active_isa() {
+  return *std::find_if(in_cpu().rbegin(), in_cpu().rend(), [](Isa isa) { return isa <= cap.load(); });
+}
 
 void set_isa(Isa isa) {
   const Entry* entry = find(isa);
-  if (entry == nullptr || !usable(*entry)) {
+  const std::vector<Isa> supported = supported_isas();
+  if (entry == nullptr || std::find(supported.begin(), supported.end(), isa) == supported.end()) {
     throw ArgumentError("isa: expected one that this CPU and build support (the best is " +
                         std::string(isa_name(active_isa())) + "), got " + std::string(isa_name(isa)));
   }

@@ -7,6 +7,7 @@
 #include "bertgen/ops/activation.hpp"
 #include "bertgen/ops/attention.hpp"
 #include "bertgen/ops/layer_norm.hpp"
+#include "bertgen/ops/search.hpp"
 #include "bertgen/ops/softmax.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
@@ -81,25 +82,41 @@ float log_sum_exp<float>(std::span<const float> x) {
 }
 
 template <>
+std::size_t arg_max<float>(std::span<const float> x) {
+  return kernels::arg_max(x.data(), x.size());
+}
+
+template <>
+std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float base, float bound) {
+  return kernels::find_above(x.data(), begin, x.size(), base, bound);
+}
+
+template <>
 void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
                       std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
                       Workspace& workspace) {
   const std::size_t head_dim = queries.cols() / heads;
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-  std::size_t scratch_size = 0;
   std::size_t work = 0;
-  for (const AttentionGroup& group : groups) {
-    scratch_size = std::max(scratch_size, kernels::attend_scratch(group.query_count, group.key_count, head_dim));
-    work += group.query_count * group.key_count * queries.cols();
-  }
+  for (const AttentionGroup& group : groups) work += group.query_count * group.key_count * queries.cols();
   const int threads = work < attention_grain ? 1 : workspace.threads();
+  // All heads of a key lie side by side in memory: a task takes as many of them as leaves each thread some tasks.
+  const std::size_t tasks_wanted = threads == 1 ? 1 : 4 * static_cast<std::size_t>(threads);
+  const std::size_t parts = std::clamp<std::size_t>(tasks_wanted / std::max<std::size_t>(1, groups.size()), 1, heads);
+  std::size_t scratch_size = 0;
+  for (const AttentionGroup& group : groups) {
+    scratch_size = std::max(scratch_size, kernels::attend_scratch(group.query_count, group.key_count, heads, head_dim));
+  }
   Workspace::Scope scope(workspace);
   const auto scratch = scope.take<float>({static_cast<std::size_t>(threads), scratch_size});
-  parallel_for(groups.size() * heads, threads, [&](std::size_t task, std::size_t thread) {
-    const auto of_head = [&](auto all) { return all.middle_cols(task % heads * head_dim, head_dim).data(); };
-    kernels::attend(groups[task / heads], {of_head(queries), queries.row_stride()}, {of_head(keys), keys.row_stride()},
-                    {of_head(values), values.row_stride()}, head_dim, scale, of_head(context), context.row_stride(),
-                    scratch.row(thread));
+  parallel_for(groups.size() * parts, threads, [&](std::size_t task, std::size_t thread) {
+    const std::size_t part = task % parts;
+    const std::size_t first = heads * part / parts;
+    const std::size_t count = heads * (part + 1) / parts - first;
+    const auto of_head = [&](auto all) { return all.middle_cols(first * head_dim, count * head_dim).data(); };
+    kernels::attend(groups[task / parts], {of_head(queries), queries.row_stride()}, {of_head(keys), keys.row_stride()},
+                    {of_head(values), values.row_stride()}, count, head_dim, scale, of_head(context),
+                    context.row_stride(), scratch.row(thread));
   });
 }
 

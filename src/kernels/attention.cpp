@@ -1,5 +1,6 @@
 #include "bertgen/ops/attention.hpp"
 
+#include <cstring>
 #include <limits>
 
 #include "kernels/kernels.hpp"
@@ -8,8 +9,25 @@
 #define HWY_TARGET_INCLUDE "kernels/attention.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
+#include "hwy/cache_control.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+
+#ifndef BERTGEN_ATTENTION_SIZES  // this file is read once per target
+#define BERTGEN_ATTENTION_SIZES
+namespace bertgen::kernels {
+namespace {
+constexpr std::size_t widest_vector = 16;  // floats
+// Up to so many queries go key by key; for more, packing keys and values costs less than it saves.
+constexpr std::size_t few_queries = 8;
+// Queries whose scores are held at a time: a multiple of the panel kernel's rows.
+constexpr std::size_t query_block = 24;
+constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
+}  // namespace
+}  // namespace bertgen::kernels
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace bertgen::kernels::HWY_NAMESPACE {
@@ -26,80 +44,77 @@ struct RowList {
   }
 };
 
-/// out[r][c, c + vectors · lanes) = Σ_i weights[r][i] · rows[i][c, …) for kRows rows at once: each load of `rows`
-/// serves kRows multiply-adds, and kRows × kVectors sums fit the registers of every target. The order of the sum does
-/// not depend on kRows or kVectors, so a row's bits do not depend on which rows it is computed with.
-template <size_t kRows, size_t kVectors>
-HWY_INLINE void WeightedSumTile(const float* HWY_RESTRICT weights, size_t weight_stride, const RowList& rows,
-                                size_t count, size_t column, float* HWY_RESTRICT out, size_t out_stride) {
+#if HWY_TARGET != HWY_SCALAR
+/// The sum of a vector's 128-bit blocks.
+template <class D>
+HWY_INLINE auto SumOfBlocks(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(d) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return SumOfBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+#endif
+
+/// dots[0, 4) = x · y[i]: the four sums are added up across lanes together.
+HWY_INLINE void FourDots(const float* HWY_RESTRICT x, const float* const* y, size_t offset, size_t count,
+                         float* HWY_RESTRICT dots) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
-  V sums[kRows][kVectors];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d);
+  const size_t whole = count - count % lanes;
+  V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  for (size_t i = 0; i < whole; i += lanes) {
+    const V v = hn::LoadU(d, x + i);
+    s0 = hn::MulAdd(v, hn::LoadU(d, y[0] + offset + i), s0);
+    s1 = hn::MulAdd(v, hn::LoadU(d, y[1] + offset + i), s1);
+    s2 = hn::MulAdd(v, hn::LoadU(d, y[2] + offset + i), s2);
+    s3 = hn::MulAdd(v, hn::LoadU(d, y[3] + offset + i), s3);
   }
-  for (size_t i = 0; i < count; ++i) {
-    const float* row = rows[i] + column;
-    V loaded[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) loaded[v] = hn::LoadU(d, row + v * lanes);
-    for (size_t r = 0; r < kRows; ++r) {
-      const V weight = hn::Set(d, weights[r * weight_stride + i]);
-      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(weight, loaded[v], sums[r][v]);
-    }
-  }
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, out + r * out_stride + column + v * lanes);
+#if HWY_TARGET == HWY_SCALAR
+  const V sums[] = {s0, s1, s2, s3};
+  for (size_t k = 0; k < 4; ++k) dots[k] = hn::GetLane(sums[k]);
+#else
+  const V even = hn::Add(hn::InterleaveLower(d, s0, s2), hn::InterleaveUpper(d, s0, s2));
+  const V odd = hn::Add(hn::InterleaveLower(d, s1, s3), hn::InterleaveUpper(d, s1, s3));
+  const V all = hn::Add(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
+  hn::StoreU(SumOfBlocks(d, all), hn::CappedTag<float, 4>(), dots);
+#endif
+  for (size_t k = 0; k < 4; ++k) {
+    for (size_t i = whole; i < count; ++i) dots[k] += x[i] * y[k][offset + i];
   }
 }
 
-/// out[r][c] = Σ_i weights[r][i] · rows[i][c] for kRows rows and `columns` columns.
-template <size_t kRows>
-HWY_INLINE void WeightedSumRows(const float* weights, size_t weight_stride, const RowList& rows, size_t count,
-                                size_t columns, float* out, size_t out_stride) {
+/// out[c] (+)= Σ_i weights[i] · rows[i][c], kVectors vectors of columns at a time.
+template <size_t kVectors>
+HWY_INLINE void AddWeighted(const float* HWY_RESTRICT weights, const float* const* rows, size_t count, size_t column,
+                            bool add, float* HWY_RESTRICT out) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  hn::Vec<decltype(d)> sums[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) sums[v] = add ? hn::LoadU(d, out + column + v * lanes) : hn::Zero(d);
+  for (size_t i = 0; i < count; ++i) {
+    const auto weight = hn::Set(d, weights[i]);
+    for (size_t v = 0; v < kVectors; ++v) {
+      sums[v] = hn::MulAdd(weight, hn::LoadU(d, rows[i] + column + v * lanes), sums[v]);
+    }
+  }
+  for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], d, out + column + v * lanes);
+}
+
+HWY_INLINE void AddWeightedRow(const float* weights, const float* const* rows, size_t count, size_t columns, bool add,
+                               float* out) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
   size_t column = 0;
   for (; column + 4 * lanes <= columns; column += 4 * lanes) {
-    WeightedSumTile<kRows, 4>(weights, weight_stride, rows, count, column, out, out_stride);
+    AddWeighted<4>(weights, rows, count, column, add, out);
   }
-  for (; column + lanes <= columns; column += lanes) {
-    WeightedSumTile<kRows, 1>(weights, weight_stride, rows, count, column, out, out_stride);
-  }
+  for (; column + lanes <= columns; column += lanes) AddWeighted<1>(weights, rows, count, column, add, out);
   for (; column < columns; ++column) {
-    for (size_t r = 0; r < kRows; ++r) {
-      float sum = 0.0f;
-      for (size_t i = 0; i < count; ++i) sum += weights[r * weight_stride + i] * rows[i][column];
-      out[r * out_stride + column] = sum;
-    }
-  }
-}
-
-HWY_INLINE void WeightedSum(const float* weights, size_t weight_stride, size_t weight_rows, const RowList& rows,
-                            size_t count, size_t columns, float* out, size_t out_stride) {
-  size_t r = 0;
-  for (; r + 4 <= weight_rows; r += 4) {
-    WeightedSumRows<4>(weights + r * weight_stride, weight_stride, rows, count, columns, out + r * out_stride,
-                       out_stride);
-  }
-  for (; r < weight_rows; ++r) {
-    WeightedSumRows<1>(weights + r * weight_stride, weight_stride, rows, count, columns, out + r * out_stride,
-                       out_stride);
-  }
-}
-
-/// Scores of a single query: a dot product a key.
-HWY_INLINE void DotScores(const float* HWY_RESTRICT query, const RowList& keys, size_t count, size_t head_dim,
-                          float* HWY_RESTRICT scores) {
-  const hn::ScalableTag<float> d;
-  const size_t lanes = hn::Lanes(d);
-  const size_t whole = head_dim - head_dim % lanes;
-  for (size_t key = 0; key < count; ++key) {
-    const float* row = keys[key];
-    hn::Vec<decltype(d)> sums = hn::Zero(d);
-    for (size_t i = 0; i < whole; i += lanes) sums = hn::MulAdd(hn::LoadU(d, query + i), hn::LoadU(d, row + i), sums);
-    float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-    for (size_t i = whole; i < head_dim; ++i) sum += query[i] * row[i];
-    scores[key] = sum;
+    float sum = add ? out[column] : 0.0f;
+    for (size_t i = 0; i < count; ++i) sum += weights[i] * rows[i][column];
+    out[column] = sum;
   }
 }
 
@@ -127,52 +142,159 @@ HWY_INLINE void SoftmaxScores(float* HWY_RESTRICT scores, size_t count, float sc
   for (size_t i = 0; i < padded; i += lanes) hn::StoreU(hn::Mul(hn::LoadU(d, scores + i), inverse), d, scores + i);
 }
 
-/// Keys as columns, [head_dim, padded]: scores of many queries are then sums along rows, without horizontal adds.
-HWY_INLINE void TransposeKeys(const RowList& keys, size_t count, size_t padded, size_t head_dim,
-                              float* HWY_RESTRICT transposed) {
-  for (size_t key = 0; key < count; ++key) {
-    const float* row = keys[key];
-    for (size_t i = 0; i < head_dim; ++i) transposed[i * padded + key] = row[i];
+/// What all of attend()'s parts need.
+struct Task {
+  const AttentionGroup& group;
+  RowList queries, keys, values;
+  size_t heads, head_dim;
+  float scale;
+  float* context;
+  size_t context_stride;
+
+  size_t Seen(size_t query) const {
+    return group.visible != nullptr ? static_cast<size_t>(group.visible[query]) : group.key_count;
   }
-  for (size_t i = 0; i < head_dim; ++i) {
-    for (size_t key = count; key < padded; ++key) transposed[i * padded + key] = 0.0f;
+};
+
+/// Rows are pages apart, which the CPU's own prefetching does not cross.
+HWY_INLINE void PrefetchRow(const float* row, size_t count) {
+  constexpr size_t kLine = 16;
+  for (size_t i = 0; i < count; i += kLine) hwy::Prefetch(row + i);
+}
+
+/// Few queries: memory is the limit. Each key and each value is read once, all heads of it, where it lies.
+void AttendFew(const Task& task, float* scores) {
+  const size_t rows = task.group.query_count;
+  const size_t count = task.group.key_count;
+  const size_t padded = round_up(count, widest_vector);
+  const size_t head_dim = task.head_dim;
+  constexpr size_t kKeys = 4;  // FourDots of the last ones count one several times; scores has room for them
+  for (size_t key = 0; key < count; key += kKeys) {
+    const float* keys[kKeys];
+    for (size_t i = 0; i < kKeys; ++i) keys[i] = task.keys[HWY_MIN(key + i, count - 1)];
+    for (size_t head = 0; head < task.heads; ++head) {
+      for (size_t i = 0; key + kKeys + i < count && i < kKeys; ++i) {
+        PrefetchRow(task.keys[key + kKeys + i] + head * head_dim, head_dim);
+      }
+      for (size_t r = 0; r < rows; ++r) {
+        FourDots(task.queries[r] + head * head_dim, keys, head * head_dim, head_dim,
+                 scores + (head * rows + r) * padded + key);
+      }
+    }
+  }
+  size_t longest = 0;
+  for (size_t r = 0; r < rows; ++r) {
+    const size_t seen = task.Seen(r);
+    longest = HWY_MAX(longest, seen);
+    for (size_t head = 0; head < task.heads; ++head) {
+      float* row = scores + (head * rows + r) * padded;
+      if (seen != 0) SoftmaxScores(row, seen, task.scale);
+      for (size_t key = seen; key < count; ++key) row[key] = 0.0f;
+    }
+  }
+  constexpr size_t kBlock = 8;  // values whose heads are gone through together
+  size_t begin = 0;
+  do {  // once where nothing is seen: the context is zero then
+    const size_t block = HWY_MIN(kBlock, longest - begin);
+    const float* values[kBlock];
+    for (size_t head = 0; head < task.heads; ++head) {
+      for (size_t i = 0; i < block; ++i) {
+        values[i] = task.values[begin + i] + head * head_dim;
+        if (begin + i + kBlock < longest) PrefetchRow(task.values[begin + i + kBlock] + head * head_dim, head_dim);
+      }
+      for (size_t r = 0; r < rows; ++r) {
+        AddWeightedRow(scores + (head * rows + r) * padded + begin, values, block, head_dim, begin != 0,
+                       task.context + r * task.context_stride + head * head_dim);
+      }
+    }
+    begin += block;
+  } while (begin < longest);
+}
+
+/// Keys as columns, in panels of [head_dim, 64], zeros beyond the last.
+HWY_INLINE void PackKeys(const RowList& keys, size_t count, size_t offset, size_t head_dim,
+                         float* HWY_RESTRICT panels) {
+  for (size_t begin = 0; begin < count; begin += panel_columns, panels += head_dim * panel_columns) {
+    const size_t here = HWY_MIN(panel_columns, count - begin);
+    for (size_t key = 0; key < here; ++key) {
+      const float* row = keys[begin + key] + offset;
+      for (size_t i = 0; i < head_dim; ++i) panels[i * panel_columns + key] = row[i];
+    }
+    for (size_t i = 0; i < head_dim; ++i) {
+      for (size_t key = here; key < panel_columns; ++key) panels[i * panel_columns + key] = 0.0f;
+    }
   }
 }
 
-void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t head_dim, float scale,
-            float* context, size_t context_stride, float* scratch) {
-  const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
-  const size_t padded = (group.key_count + lanes - 1) / lanes * lanes;
+/// Values in panels of [count, 64], zeros beyond the last column.
+HWY_INLINE void PackValues(const RowList& values, size_t count, size_t offset, size_t head_dim,
+                           float* HWY_RESTRICT panels) {
+  for (size_t begin = 0; begin < head_dim; begin += panel_columns) {
+    const size_t here = HWY_MIN(panel_columns, head_dim - begin);
+    for (size_t key = 0; key < count; ++key, panels += panel_columns) {
+      std::memcpy(panels, values[key] + offset + begin, here * sizeof(float));
+      for (size_t i = here; i < panel_columns; ++i) panels[i] = 0.0f;
+    }
+  }
+}
+
+/// Many queries: arithmetic is the limit. Keys and values of a head become the panels of two products.
+void AttendMany(const Task& task, float* scratch) {
+  const size_t count = task.group.key_count;
+  const size_t head_dim = task.head_dim;
+  const size_t padded = round_up(count, panel_columns);
+  alignas(64) constexpr float kZeros[panel_columns] = {};
+  float* scores = scratch;  // [query_block, padded]
+  float* key_panels = scores + query_block * padded;
+  float* value_panels = key_panels + head_dim * padded;
+  float* tile = value_panels + count * round_up(head_dim, panel_columns);  // [query_block, 64]
+  for (size_t head = 0; head < task.heads; ++head) {
+    PackKeys(task.keys, count, head * head_dim, head_dim, key_panels);
+    PackValues(task.values, count, head * head_dim, head_dim, value_panels);
+    for (size_t begin = 0; begin < task.group.query_count; begin += query_block) {
+      const size_t rows = HWY_MIN(query_block, task.group.query_count - begin);
+      for (size_t key = 0; key < count; key += panel_columns) {
+        panel_product(task.queries[begin] + head * head_dim, task.queries.stride, rows, key_panels + head_dim * key,
+                      head_dim, kZeros, scores + key, padded);
+      }
+      size_t longest = 0;
+      for (size_t r = 0; r < rows; ++r) {
+        const size_t seen = task.Seen(begin + r);
+        float* row = scores + r * padded;
+        if (seen != 0) SoftmaxScores(row, seen, task.scale);
+        for (size_t key = seen; key < count; ++key) row[key] = 0.0f;
+        longest = HWY_MAX(longest, seen);
+      }
+      float* context = task.context + begin * task.context_stride + head * head_dim;
+      for (size_t column = 0; column < head_dim; column += panel_columns) {
+        const size_t here = HWY_MIN(panel_columns, head_dim - column);
+        const bool whole = here == panel_columns;
+        panel_product(scores, padded, rows, value_panels + column * count, longest, kZeros,
+                      whole ? context + column : tile, whole ? task.context_stride : panel_columns);
+        for (size_t r = 0; !whole && r < rows; ++r) {
+          std::memcpy(context + column + r * task.context_stride, tile + r * panel_columns, here * sizeof(float));
+        }
+      }
+    }
+  }
+}
+
+void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
+            size_t head_dim, float scale, float* context, size_t context_stride, float* scratch) {
   const size_t first = group.key_index != nullptr ? 0 : group.key_begin;
-  const RowList key_rows{keys.data + first * keys.stride, keys.stride, group.key_index};
-  const RowList value_rows{values.data + first * values.stride, values.stride, group.key_index};
-  const float* query = queries.data + group.query_begin * queries.stride;
-  float* out = context + group.query_begin * context_stride;
-
-  constexpr size_t kBlock = 16;  // queries whose scores are held at a time
-  float* scores = scratch;       // [kBlock, padded]
-  float* transposed = scratch + kBlock * padded;
-  const bool single = group.query_count == 1;
-  if (!single) TransposeKeys(key_rows, group.key_count, padded, head_dim, transposed);
-
-  for (size_t begin = 0; begin < group.query_count; begin += kBlock) {
-    const size_t block = HWY_MIN(kBlock, group.query_count - begin);
-    const float* block_queries = query + begin * queries.stride;
-    if (single) {
-      DotScores(block_queries, key_rows, group.key_count, head_dim, scores);
-    } else {
-      WeightedSum(block_queries, queries.stride, block, {transposed, padded, nullptr}, head_dim, padded, scores,
-                  padded);
-    }
-    size_t longest = 0;
-    for (size_t i = 0; i < block; ++i) {
-      const size_t seen = group.visible != nullptr ? static_cast<size_t>(group.visible[begin + i]) : group.key_count;
-      float* row = scores + i * padded;
-      if (seen != 0) SoftmaxScores(row, seen, scale);
-      for (size_t key = seen; key < group.key_count; ++key) row[key] = 0.0f;
-      longest = HWY_MAX(longest, seen);
-    }
-    WeightedSum(scores, padded, block, value_rows, longest, head_dim, out + begin * context_stride, context_stride);
+  const Task task{group,
+                  {queries.data + group.query_begin * queries.stride, queries.stride, nullptr},
+                  {keys.data + first * keys.stride, keys.stride, group.key_index},
+                  {values.data + first * values.stride, values.stride, group.key_index},
+                  heads,
+                  head_dim,
+                  scale,
+                  context + group.query_begin * context_stride,
+                  context_stride};
+  if (group.query_count <= few_queries) {
+    AttendFew(task, scratch);
+  } else {
+    AttendMany(task, scratch);
   }
 }
 
@@ -183,15 +305,16 @@ HWY_AFTER_NAMESPACE();
 namespace bertgen::kernels {
 HWY_EXPORT(Attend);
 
-std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t head_dim) {
-  constexpr std::size_t widest = 16;  // floats of the widest vector
-  const std::size_t padded = (keys + widest - 1) / widest * widest;
-  return 16 * padded + (queries > 1 ? head_dim * padded : 0);
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim) {
+  if (queries <= few_queries) return heads * queries * round_up(keys, widest_vector);
+  const std::size_t padded = round_up(keys, panel_columns);
+  return query_block * (padded + panel_columns) + head_dim * padded + keys * round_up(head_dim, panel_columns);
 }
 
-void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t head_dim,
-            float scale, float* context, std::size_t context_stride, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(Attend)(group, queries, keys, values, head_dim, scale, context, context_stride, scratch);
+void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
+            std::size_t head_dim, float scale, float* context, std::size_t context_stride, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(Attend)
+  (group, queries, keys, values, heads, head_dim, scale, context, context_stride, scratch);
 }
 
 }  // namespace bertgen::kernels

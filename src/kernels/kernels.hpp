@@ -25,6 +25,10 @@ void layer_norm_row(const float* x, const float* residual, const float* weight, 
 /// log Σ exp(x), as ops/softmax.hpp defines it.
 float log_sum_exp(const float* x, std::size_t count);
 
+/// As ops/search.hpp defines them.
+std::size_t find_above(const float* x, std::size_t begin, std::size_t count, float base, float bound);
+std::size_t arg_max(const float* x, std::size_t count);
+
 /// Columns of a panel: 64 outputs of a matrix, [steps, 64] of four bytes: one float, two bf16 or four int8 inputs of
 /// each. A product streams through it.
 inline constexpr std::size_t panel_columns = 64;
@@ -34,13 +38,14 @@ inline constexpr std::size_t panel_columns = 64;
 /// is divided into calls. Strides count elements.
 void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t depth,
                    const float* bias, float* y, std::size_t y_stride);
-/// The same for bf16 bits; `steps` counts pairs of inputs. Only where bf16_panels_available().
+/// The same for bf16 bits; `steps` counts pairs of inputs. Needs AVX-512 BF16.
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
                         std::size_t steps, const float* bias, float* y, std::size_t y_stride);
-/// True if the CPU has AVX-512 BF16 and set_isa() allows it.
-bool bf16_panels_available();
 /// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs; sums: [rows, 64].
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
+                        std::size_t steps, std::int32_t* sums, bool add);
+/// The same. Needs AVX-512 VNNI.
+void vnni_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
                         std::size_t steps, std::int32_t* sums, bool add);
 
 /// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN.
@@ -48,21 +53,22 @@ void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
 /// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
 /// element is not finite. The same on every instruction set.
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q);
-/// y[i] = (sums[i] − offsets[i]) · (row_scale · scales[i]) + bias[i].
-void dequantize_row(const std::int32_t* sums, std::size_t count, float row_scale, const std::int32_t* offsets,
-                    const float* scales, const float* bias, float* y);
+/// y[r][i] = (sums[r][i] − offsets[i]) · (row_scales[r] · scales[i]) + bias[i]; [rows, count].
+void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t count,
+                const float* row_scales, const std::int32_t* offsets, const float* scales, const float* bias, float* y,
+                std::size_t y_stride);
 
-/// Where one head's numbers lie: rows of head_dim floats, `stride` floats from one row to the next.
+/// Where the first head's numbers lie: rows of heads · head_dim floats, `stride` floats from one row to the next.
 struct HeadRows {
   const float* data;
   std::size_t stride;
 };
 
 /// Floats of scratch that attend() needs for groups of up to `queries` queries and `keys` keys.
-std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t head_dim);
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim);
 
-/// One head of one group of ops/attention.hpp. `context` has context_stride floats from row to row.
-void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t head_dim,
-            float scale, float* context, std::size_t context_stride, float* scratch);
+/// `heads` neighbouring heads of one group of ops/attention.hpp. `context` has context_stride floats from row to row.
+void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
+            std::size_t head_dim, float scale, float* context, std::size_t context_stride, float* scratch);
 
 }  // namespace bertgen::kernels

@@ -1,3 +1,4 @@
+#include "bertgen/core/isa.hpp"
 #include "kernels/kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -167,6 +168,7 @@ void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const
 }
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
                         std::size_t steps, std::int32_t* sums, bool add) {
+  if (active_isa() >= Isa::avx512_vnni) return vnni_panel_product(x, x_stride, rows, panel, steps, sums, add);
   HWY_DYNAMIC_DISPATCH(BytePanel)(x, x_stride, rows, panel, steps, sums, add);
 }
 

@@ -63,20 +63,29 @@ float QuantizeRow(const float* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRI
   return largest / 127.0f;
 }
 
-void DequantizeRow(const int32_t* HWY_RESTRICT sums, size_t count, float row_scale, const int32_t* HWY_RESTRICT offsets,
-                   const float* HWY_RESTRICT scales, const float* HWY_RESTRICT bias, float* y) {
+void Dequantize(const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t rows, size_t count,
+                const float* HWY_RESTRICT row_scales, const int32_t* HWY_RESTRICT offsets,
+                const float* HWY_RESTRICT scales, const float* HWY_RESTRICT bias, float* HWY_RESTRICT y,
+                size_t y_stride) {
   const hn::ScalableTag<float> d;
   const hn::Rebind<int32_t, decltype(d)> di;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = count - count % lanes;
-  const auto row_scales = hn::Set(d, row_scale);
   for (size_t i = 0; i < whole; i += lanes) {
-    const auto sum = hn::ConvertTo(d, hn::Sub(hn::LoadU(di, sums + i), hn::LoadU(di, offsets + i)));
-    const auto scale = hn::Mul(row_scales, hn::LoadU(d, scales + i));
-    hn::StoreU(hn::Add(hn::Mul(sum, scale), hn::LoadU(d, bias + i)), d, y + i);
+    const auto offset = hn::LoadU(di, offsets + i);
+    const auto scale = hn::LoadU(d, scales + i);
+    const auto start = hn::LoadU(d, bias + i);
+    for (size_t r = 0; r < rows; ++r) {
+      const auto sum = hn::ConvertTo(d, hn::Sub(hn::LoadU(di, sums + r * sums_stride + i), offset));
+      const auto both = hn::Mul(hn::Set(d, row_scales[r]), scale);
+      hn::StoreU(hn::Add(hn::Mul(sum, both), start), d, y + r * y_stride + i);
+    }
   }
   for (size_t i = whole; i < count; ++i) {
-    y[i] = static_cast<float>(sums[i] - offsets[i]) * (row_scale * scales[i]) + bias[i];
+    for (size_t r = 0; r < rows; ++r) {
+      const int32_t sum = sums[r * sums_stride + i] - offsets[i];
+      y[r * y_stride + i] = static_cast<float>(sum) * (row_scales[r] * scales[i]) + bias[i];
+    }
   }
 }
 
@@ -110,15 +119,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bertgen::kernels {
 HWY_EXPORT(QuantizeRow);
-HWY_EXPORT(DequantizeRow);
+HWY_EXPORT(Dequantize);
 HWY_EXPORT(RoundToBf16);
 
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q) {
   return HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, count, q);
 }
-void dequantize_row(const std::int32_t* sums, std::size_t count, float row_scale, const std::int32_t* offsets,
-                    const float* scales, const float* bias, float* y) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRow)(sums, count, row_scale, offsets, scales, bias, y);
+void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t count,
+                const float* row_scales, const std::int32_t* offsets, const float* scales, const float* bias, float* y,
+                std::size_t y_stride) {
+  HWY_DYNAMIC_DISPATCH(Dequantize)
+  (sums, sums_stride, rows, count, row_scales, offsets, scales, bias, y, y_stride);
 }
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) {
   HWY_DYNAMIC_DISPATCH(RoundToBf16)(x, count, y);

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "backends.hpp"
-#include "kernels/kernels.hpp"
+#include "bertgen/core/isa.hpp"
 
 namespace bertgen {
 
@@ -26,7 +26,7 @@ DType compute_dtype(std::optional<DType> dtype, bool quantized) {
     case DType::f16:
       return DType::f32;
     case DType::bf16:
-      return kernels::bf16_panels_available() ? DType::bf16 : DType::f32;
+      return active_isa() >= Isa::avx512_bf16 ? DType::bf16 : DType::f32;
     default:
       throw ArgumentError("matmul: expected F32, BF16, F16 or I8 to compute in, got " +
                           std::string(dtype_name(*dtype)));

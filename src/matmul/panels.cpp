@@ -246,19 +246,16 @@ class PanelMatmul final : public MatmulKernel<float> {
   /// int8's sums of columns [first, first + count) to floats, and their activation.
   void finish(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t first, std::size_t count,
               const float* row_scales, float* y, Activation activation) const {
-    for (std::size_t row = 0; row < rows; ++row) {
-      float* values = y + row * out_ + first;
-      kernels::dequantize_row(sums + row * sums_stride, count, row_scales[row], offsets_.data() + first,
-                              scales_.data() + first, bias_.data() + first, values);
-      if (activation != Activation::linear) kernels::activate(activation, values, count);
-    }
+    kernels::dequantize(sums, sums_stride, rows, count, row_scales, offsets_.data() + first, scales_.data() + first,
+                        bias_.data() + first, y + first, out_);
+    if (activation == Activation::linear) return;
+    for (std::size_t row = 0; row < rows; ++row) kernels::activate(activation, y + row * out_ + first, count);
   }
 
 #ifdef BERTGEN_WITH_ONEDNN
-  /// Measured (docs/performance.md): oneDNN is ahead where it has AMX, and on int8 with VNNI.
+  /// Only AMX multiplies faster than this library's kernels do.
   void use_onednn(MatmulBackend backend) {
-    const Isa least = dtype_ == DType::i8 ? Isa::avx512_vnni : Isa::amx;
-    const bool faster = dtype_ != DType::f32 && active_isa() >= least;
+    const bool faster = dtype_ != DType::f32 && active_isa() >= Isa::amx;
     if (backend != MatmulBackend::onednn && (backend != MatmulBackend::automatic || !faster)) return;
     onednn_ = make_onednn_product(dtype_, in_, out_, weight_.get(), dtype_ == DType::i8 ? nullptr : bias_.data());
   }

@@ -267,13 +267,13 @@ TEST(AttentionKernelTest, WritesNoFurtherThanItsScratch) {
   constexpr float guard = 12345.0f;
   for (std::size_t head_dim : {1u, 5u, 64u}) {
     for (std::size_t queries : {1u, 2u, 17u}) {
-      for (std::size_t keys : {1u, 15u, 16u, 17u, 40u}) {
+      for (std::size_t keys : {1u, 15u, 16u, 17u, 40u, 65u}) {
         const auto inputs = random_inputs<float>(queries, keys, 1, head_dim);
-        const std::size_t size = kernels::attend_scratch(queries, keys, head_dim);
+        const std::size_t size = kernels::attend_scratch(queries, keys, 1, head_dim);
         std::vector<float> scratch(size + 2 * head_dim * keys + 1024, guard);
         Tensor<float> context(inputs.queries.shape());
         kernels::attend(all_of(inputs), {inputs.queries.data(), head_dim}, {inputs.keys.data(), head_dim},
-                        {inputs.values.data(), head_dim}, head_dim, 1.0f, context.data(), head_dim, scratch.data());
+                        {inputs.values.data(), head_dim}, 1, head_dim, 1.0f, context.data(), head_dim, scratch.data());
         EXPECT_EQ(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(size), scratch.end(), guard),
                   static_cast<std::ptrdiff_t>(scratch.size() - size))
             << head_dim << " " << queries << " " << keys;

@@ -6,6 +6,7 @@
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
+#include "bertgen/ops/search.hpp"
 
 namespace bertgen {
 
@@ -94,12 +95,13 @@ std::vector<BeamCandidate<T>> best_candidates(std::span<const Beam<T>> beams, Te
   std::vector<Candidate> heap;
   heap.reserve(count + 1);
   for (std::size_t beam = 0; beam < beams.size(); ++beam) {
-    const T* row = log_probs.row(log_probs.rows() == 1 ? 0 : beam);
+    const std::span<const T> row(log_probs.row(log_probs.rows() == 1 ? 0 : beam), log_probs.cols());
     const T base = beams[beam].score;
-    for (std::size_t token = 0; token < log_probs.cols(); ++token) {
-      const T score = base + row[token];
+    for (std::size_t token = 0; token < row.size(); ++token) {
       // Tokens come in rising order, so an equal score never displaces a kept one.
-      if (heap.size() == count && !(score > heap.front().score)) continue;
+      if (heap.size() == count) token = find_above<T>(row, token, base, heap.front().score);
+      if (token == row.size()) break;
+      const T score = base + row[token];
       heap.push_back({beam, static_cast<TokenId>(token), score});
       std::push_heap(heap.begin(), heap.end(), better);
       if (heap.size() <= count) continue;

@@ -7,13 +7,14 @@
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
+#include "bertgen/ops/search.hpp"
 
 namespace bertgen {
 
 /// The likeliest token; among equal scores the lowest id.
 template <typename T>
 std::size_t likeliest(std::span<const T> scores) {
-  return static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+  return arg_max<T>(scores);
 }
 
 /// The token at `uniform` of [0, 1) on the scale of summed softmax probabilities.
