@@ -1,12 +1,27 @@
 #include "bertgen/core/weights.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdint>
 
 namespace bertgen {
 
 bool same_content(const StoredTensor& a, const StoredTensor& b) {
   if (a.dtype != b.dtype || a.shape != b.shape) return false;
   return a.data == b.data || std::equal(a.data, a.data + a.shape.size() * size_of(a.dtype), b.data);
+}
+
+void StoredTensor::release(std::size_t first, std::size_t count) const {
+  if (!mapped || shape.size() == 0) return;
+  static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t row = shape.size() / shape.rows() * size_of(dtype);
+  const auto begin = reinterpret_cast<std::uintptr_t>(data) + first * row;
+  // Whole pages alone: neighbours share the others.
+  const std::uintptr_t from = (begin + page - 1) / page * page;
+  const std::uintptr_t to = (begin + count * row) / page * page;
+  if (from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);  // advice: it may fail
 }
 
 void Weights::add(std::string name, StoredTensor tensor) {

@@ -53,7 +53,11 @@ class Reader {
       if (weights.contains(entry.name)) fail(entry.name + ": expected a name that no other file has");
     }
     for (Entry& entry : entries) {
-      weights.add(std::move(entry.name), {entry.dtype, entry.shape, data_.data() + entry.begin, file_});
+      weights.add(std::move(entry.name), {.dtype = entry.dtype,
+                                          .shape = entry.shape,
+                                          .data = data_.data() + entry.begin,
+                                          .owner = file_,
+                                          .mapped = true});
     }
     return metadata;
   }

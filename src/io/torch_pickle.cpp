@@ -350,7 +350,9 @@ class Reader {
            (overflows ? "2^64 or later" : std::to_string(last)));
     }
     const std::byte* first = storage.bytes.data() + entry.offset * width;
-    if (adjacent) return {storage.dtype, entry.shape, first, file_};
+    if (adjacent) {
+      return {.dtype = storage.dtype, .shape = entry.shape, .data = first, .owner = file_, .mapped = true};
+    }
     // Strides of zero make a tensor of any size from little; files of models do not have them.
     std::uint64_t size = 0;
     overflows = __builtin_mul_overflow(count, width, &size) || __builtin_add_overflow(copied_, size, &copied_);

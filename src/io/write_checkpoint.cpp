@@ -53,7 +53,7 @@ StoredTensor owned(DType dtype, Tensor<T> elements) {
 /// As packing for int8 products rounds it (kernels/kernels.hpp).
 StoredTensor quantized(const std::string& name, const StoredTensor& matrix) {
   const std::size_t cols = matrix.shape.cols();
-  Tensor<std::uint8_t> elements(matrix.shape);
+  Tensor<std::int8_t> elements(matrix.shape);
   Tensor<float> scales({matrix.shape.rows()});
   std::vector<float> row(cols);
   for (std::size_t i = 0; i < scales.size(); ++i) {
@@ -62,7 +62,6 @@ StoredTensor quantized(const std::string& name, const StoredTensor& matrix) {
     if (std::isfinite(scales[i])) continue;
     throw CheckpointError(name + ": expected finite values to round to I8, got others in row " + std::to_string(i));
   }
-  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] ^= 128;  // from 128 too high to signed
   StoredTensor result = owned(DType::i8, std::move(elements));
   result.scale = std::make_shared<const StoredTensor>(owned(DType::f32, std::move(scales)));
   return result;

@@ -48,11 +48,18 @@ void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t
 void vnni_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
                         std::size_t steps, std::int32_t* sums, bool add);
 
+/// A panel of `steps` steps from `count` rows of outputs, up to 64, that are row_stride elements apart; zero where
+/// there is no row.
+void pack_panel(const std::uint32_t* rows, std::size_t row_stride, std::size_t count, std::size_t steps,
+                std::uint32_t* panel);
+
 /// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN.
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
 /// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
 /// element is not finite. The same on every instruction set.
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q);
+/// The same as signed bytes, round(x / scale): a row of weights.
+float quantize_row(const float* x, std::size_t count, std::int8_t* q);
 /// y[r][i] = (sums[r][i] − offsets[i]) · (row_scales[r] · scales[i]) + bias[i]; [rows, count].
 void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t count,
                 const float* row_scales, const std::int32_t* offsets, const float* scales, const float* bias, float* y,

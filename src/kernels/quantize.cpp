@@ -125,6 +125,12 @@ HWY_EXPORT(RoundToBf16);
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q) {
   return HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, count, q);
 }
+float quantize_row(const float* x, std::size_t count, std::int8_t* q) {
+  auto* bytes = reinterpret_cast<std::uint8_t*>(q);
+  const float scale = quantize_row(x, count, bytes);
+  for (std::size_t i = 0; i < count; ++i) bytes[i] ^= 128;  // from 128 too high to signed
+  return scale;
+}
 void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t count,
                 const float* row_scales, const std::int32_t* offsets, const float* scales, const float* bias, float* y,
                 std::size_t y_stride) {

@@ -16,7 +16,9 @@ class EigenMatmul final : public MatmulKernel<T> {
  public:
   EigenMatmul(const MatrixRows& weight, std::vector<T> bias)
       : weight_({weight.out(), weight.in()}), bias_(std::move(bias)) {
-    weight.read(0, weight.out(), weight_.data());
+    const T* rows = weight.read(0, weight.out(), weight_.data());
+    if (rows != weight_.data()) std::copy_n(rows, weight_.size(), weight_.data());
+    weight.release(0, weight.out());
   }
 
   void multiply(const T* x, std::size_t rows, T* y, Activation activation, Workspace& workspace) const override {

@@ -2,6 +2,7 @@
 #include "bertgen/ops/matmul.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "backends.hpp"
@@ -55,8 +56,8 @@ MatrixRows::MatrixRows(std::vector<StoredTensor> parts) : parts_(std::move(parts
   }
 }
 
-template <typename T>
-void MatrixRows::read(std::size_t first, std::size_t count, T* rows) const {
+template <typename Body>
+void MatrixRows::for_parts(std::size_t first, std::size_t count, Body&& body) const {
   for (const StoredTensor& part : parts_) {
     if (count == 0) return;
     if (first >= part.shape.rows()) {
@@ -64,11 +65,31 @@ void MatrixRows::read(std::size_t first, std::size_t count, T* rows) const {
       continue;
     }
     const std::size_t here = std::min(count, part.shape.rows() - first);
-    part.read_rows(first, here, rows);
-    rows += here * in_;
+    body(part, first, here);
     count -= here;
     first = 0;
   }
+}
+
+template <typename T>
+const T* MatrixRows::read(std::size_t first, std::size_t count, T* scratch) const {
+  const T* stored = nullptr;
+  T* rows = scratch;
+  for_parts(first, count, [&](const StoredTensor& part, std::size_t row, std::size_t here) {
+    const std::byte* data = part.data + row * in_ * sizeof(T);
+    if (here == count && part.dtype == (sizeof(T) == sizeof(float) ? DType::f32 : DType::f64) &&
+        reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) {
+      stored = reinterpret_cast<const T*>(data);
+      return;
+    }
+    part.read_rows(row, here, rows);
+    rows += here * in_;
+  });
+  return stored != nullptr ? stored : scratch;
+}
+
+void MatrixRows::release(std::size_t first, std::size_t count) const {
+  for_parts(first, count, [](const StoredTensor& part, std::size_t row, std::size_t here) { part.release(row, here); });
 }
 
 bool MatrixRows::quantized() const {
@@ -76,18 +97,14 @@ bool MatrixRows::quantized() const {
 }
 
 void MatrixRows::read_quantized(std::size_t row, std::int8_t* values, float* scale) const {
-  for (const StoredTensor& part : parts_) {
-    if (row < part.shape.rows()) {
-      std::memcpy(values, part.data + row * in_, in_);
-      *scale = part.row_scale(row);
-      return;
-    }
-    row -= part.shape.rows();
-  }
+  for_parts(row, 1, [&](const StoredTensor& part, std::size_t first, std::size_t) {
+    std::memcpy(values, part.data + first * in_, in_);
+    *scale = part.row_scale(first);
+  });
 }
 
-template void MatrixRows::read<float>(std::size_t, std::size_t, float*) const;
-template void MatrixRows::read<double>(std::size_t, std::size_t, double*) const;
+template const float* MatrixRows::read<float>(std::size_t, std::size_t, float*) const;
+template const double* MatrixRows::read<double>(std::size_t, std::size_t, double*) const;
 
 template <>
 std::unique_ptr<MatmulKernel<float>> make_matmul<float>(const MatrixRows& weight, std::vector<float> bias,

@@ -29,6 +29,8 @@ constexpr std::size_t step_padding = 16;
 // Work below which a second thread costs more than it saves (about 2 µs): multiply-adds, and elements passed over.
 constexpr std::size_t product_grain = 65536;
 constexpr std::size_t element_grain = 8192;
+// Packed bytes after which what they were read from is released.
+constexpr std::size_t release_bytes = std::size_t{4} << 20;
 
 constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
@@ -123,77 +125,78 @@ class PanelMatmul final : public MatmulKernel<float> {
     const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, in_));
     parallel_ranges(rows, grain, threads, [&](std::size_t first, std::size_t last) {
       for (std::size_t row = first; row < last; ++row) {
-        const float scale = encode(x + row * in_, values.row(row));
-        if (dtype_ == DType::i8) scales.data()[row] = scale;
+        std::byte* encoded = values.row(row);
+        if (dtype_ == DType::i8) {
+          scales.data()[row] = kernels::quantize_row(x + row * in_, in_, reinterpret_cast<std::uint8_t*>(encoded));
+        } else {
+          kernels::round_to_bf16(x + row * in_, in_, reinterpret_cast<std::uint16_t*>(encoded));
+        }
+        pad(encoded);
       }
     });
     return {values.data(), stride, size, dtype_ == DType::i8 ? scales.data() : nullptr};
   }
 
-  /// One row, of inputs or of weights, in the packed type: steps_ whole steps. Returns an int8 row's scale, whose bytes
-  /// are 128 too high.
-  float encode(const float* row, std::byte* encoded) const {
-    float scale = 1;
-    if (dtype_ == DType::f32) {
-      std::memcpy(encoded, row, in_ * sizeof(float));
-    } else if (dtype_ == DType::bf16) {
-      kernels::round_to_bf16(row, in_, reinterpret_cast<std::uint16_t*>(encoded));
-    } else {
-      scale = kernels::quantize_row(row, in_, reinterpret_cast<std::uint8_t*>(encoded));
-    }
-    // What no input stands against: 0, and where bytes are 128 too high, 128.
-    std::memset(encoded + in_ * size_of(dtype_), dtype_ == DType::i8 ? 128 : 0,
-                (steps_ * per_step() - in_) * size_of(dtype_));
-    return scale;
+  /// What completes a row's last step, of inputs or of weights: finite, and zero where it is one of weights.
+  void pad(std::byte* encoded) const {
+    std::memset(encoded + in_ * size_of(dtype_), 0, (steps_ * per_step() - in_) * size_of(dtype_));
   }
 
   std::byte* panel(std::size_t index) const { return weight_.get() + index * panel_bytes_; }
 
   void pack_all(const MatrixRows& weight, int threads) {
+    // Panels between two releases of what they were read from, which takes a call of the system.
+    const std::size_t run = std::max<std::size_t>(1, release_bytes / std::max<std::size_t>(1, panel_bytes_));
+    const std::size_t runs = round_up(panels_, run) / run;
     const std::size_t workers =
-        std::clamp<std::size_t>(static_cast<std::size_t>(threads), 1, std::max<std::size_t>(1, panels_));
+        std::clamp<std::size_t>(static_cast<std::size_t>(threads), 1, std::max<std::size_t>(1, runs));
     // Scratch of each thread: 64 rows as floats, and encoded.
     Tensor<float> rows({workers, panel_columns * in_});
-    Tensor<std::uint32_t> encoded({workers, panel_columns * steps_});
-    parallel_for(panels_, static_cast<int>(workers), [&](std::size_t index, std::size_t thread) {
-      pack(weight, index, rows.view().row(thread), encoded.view().row(thread));
+    Tensor<std::uint32_t> encoded({workers, dtype_ == DType::f32 ? 0 : panel_columns * steps_});
+    parallel_for(runs, static_cast<int>(workers), [&](std::size_t index, std::size_t thread) {
+      const std::size_t first = index * run;
+      const std::size_t last = std::min(panels_, first + run);
+      for (std::size_t i = first; i < last; ++i) {
+        pack(weight, i, rows.view().row(thread), encoded.view().row(thread));
+      }
+      const std::size_t row = first * panel_columns;
+      weight.release(row, std::min(out_, last * panel_columns) - row);
     });
   }
 
-  void pack(const MatrixRows& weight, std::size_t index, float* rows, std::uint32_t* encoded) {
+  void pack(const MatrixRows& weight, std::size_t index, float* scratch, std::uint32_t* encoded) {
     const std::size_t first = index * panel_columns;
     const std::size_t count = std::min(panel_columns, out_ - first);
-    const bool as_stored = dtype_ == DType::i8 && weight.quantized();
-    if (!as_stored) weight.read(first, count, rows);
-    std::fill(encoded + count * steps_, encoded + panel_columns * steps_, 0u);
-    for (std::size_t column = 0; column < count; ++column) {
-      auto* bytes = reinterpret_cast<std::byte*>(encoded + column * steps_);
-      if (as_stored) {
-        weight.read_quantized(first + column, reinterpret_cast<std::int8_t*>(bytes), &scales_[first + column]);
-        std::memset(bytes + in_, 0, steps_ * per_step() - in_);
-      } else {
-        const float scale = encode(rows + column * in_, bytes);
-        if (dtype_ == DType::i8) {
-          make_signed(bytes);
-          scales_[first + column] = scale;
-        }
+    const std::uint32_t* steps = encoded;
+    if (dtype_ == DType::i8 && weight.quantized()) {
+      for (std::size_t column = 0; column < count; ++column) {
+        auto* row = reinterpret_cast<std::int8_t*>(encoded + column * steps_);
+        weight.read_quantized(first + column, row, &scales_[first + column]);
       }
-      if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(bytes);
+    } else {
+      const float* rows = weight.read(first, count, scratch);
+      if (dtype_ == DType::f32) steps = reinterpret_cast<const std::uint32_t*>(rows);
+      for (std::size_t column = 0; dtype_ != DType::f32 && column < count; ++column) {
+        encode(rows + column * in_, first + column, encoded + column * steps_);
+      }
+    }
+    for (std::size_t column = 0; dtype_ != DType::f32 && column < count; ++column) {
+      auto* row = reinterpret_cast<std::byte*>(encoded + column * steps_);
+      pad(row);
+      if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(row);
     }
     auto* packed = reinterpret_cast<std::uint32_t*>(panel(index));
-    constexpr std::size_t line = 16;  // steps transposed at a time: a cache line of each row
-    for (std::size_t begin = 0; begin < steps_; begin += line) {
-      const std::size_t end = std::min(steps_, begin + line);
-      for (std::size_t column = 0; column < panel_columns; ++column) {
-        for (std::size_t k = begin; k < end; ++k) packed[k * panel_columns + column] = encoded[column * steps_ + k];
-      }
-    }
+    kernels::pack_panel(steps, steps_, count, steps_, packed);
     std::memset(packed + steps_ * panel_columns, 0, panel_bytes_ - steps_ * panel_columns * sizeof(std::uint32_t));
   }
 
-  /// Bytes that are 128 too high to signed ones.
-  void make_signed(std::byte* bytes) const {
-    for (std::size_t i = 0; i < steps_ * per_step(); ++i) bytes[i] ^= std::byte{128};
+  /// One output's weights in the packed type, bf16 or int8.
+  void encode(const float* row, std::size_t output, std::uint32_t* encoded) {
+    if (dtype_ == DType::i8) {
+      scales_[output] = kernels::quantize_row(row, in_, reinterpret_cast<std::int8_t*>(encoded));
+    } else {
+      kernels::round_to_bf16(row, in_, reinterpret_cast<std::uint16_t*>(encoded));
+    }
   }
   std::int32_t sum_of(const std::byte* bytes) const {
     std::int32_t sum = 0;

@@ -25,6 +25,7 @@ struct StoredTensor {
   /// Of an i8 matrix that stands for floating numbers: a float for each row, which its elements are multiples of. The
   /// tensor that holds them owns them.
   std::shared_ptr<const StoredTensor> scale = nullptr;
+  bool mapped = false;  ///< in a map of a file, which the system can read again
 
   /// What the elements of an i8 matrix's row are multiples of.
   float row_scale(std::size_t row) const {
@@ -49,6 +50,9 @@ struct StoredTensor {
       }
     }
   }
+
+  /// Gives back the memory that these rows take until they are next read, if they are mapped.
+  void release(std::size_t first, std::size_t count) const;
 
   /// All elements as T. Throws as read_rows() does.
   template <typename T>

@@ -49,15 +49,21 @@ class MatrixRows {
 
   std::size_t in() const { return in_; }
   std::size_t out() const { return out_; }
-  /// Writes rows [first, first + count) as T: [count, in].
+  /// Rows [first, first + count) as T: [count, in], where they are stored so, or written to `scratch`.
   template <typename T>
-  void read(std::size_t first, std::size_t count, T* rows) const;
+  const T* read(std::size_t first, std::size_t count, T* scratch) const;
+  /// Says that rows [first, first + count) are not needed soon: StoredTensor::release().
+  void release(std::size_t first, std::size_t count) const;
   /// True if all parts are i8.
   bool quantized() const;
   /// One row of i8 parts as it is stored, [in], and its scale.
   void read_quantized(std::size_t row, std::int8_t* values, float* scale) const;
 
  private:
+  /// Calls body(part, first row of it, count) for the parts of rows [first, first + count), in order.
+  template <typename Body>
+  void for_parts(std::size_t first, std::size_t count, Body&& body) const;
+
   std::vector<StoredTensor> parts_;
   std::size_t in_ = 0;
   std::size_t out_ = 0;
@@ -80,8 +86,8 @@ template <typename T>
 std::unique_ptr<MatmulKernel<T>> make_matmul(const MatrixRows& weight, std::vector<T> bias,
                                              const BuildOptions& options);
 
-extern template void MatrixRows::read<float>(std::size_t, std::size_t, float*) const;
-extern template void MatrixRows::read<double>(std::size_t, std::size_t, double*) const;
+extern template const float* MatrixRows::read<float>(std::size_t, std::size_t, float*) const;
+extern template const double* MatrixRows::read<double>(std::size_t, std::size_t, double*) const;
 extern template std::unique_ptr<MatmulKernel<float>> make_eigen_matmul<float>(const MatrixRows&, std::vector<float>);
 extern template std::unique_ptr<MatmulKernel<double>> make_eigen_matmul<double>(const MatrixRows&, std::vector<double>);
 template <>
