@@ -212,17 +212,12 @@ void AttendFew(const Task& task, float* scores) {
 }
 
 /// Keys as columns, in panels of [head_dim, 64], zeros beyond the last.
-HWY_INLINE void PackKeys(const RowList& keys, size_t count, size_t offset, size_t head_dim,
-                         float* HWY_RESTRICT panels) {
+HWY_INLINE void PackKeys(const RowList& keys, size_t count, size_t offset, size_t head_dim, float* panels) {
   for (size_t begin = 0; begin < count; begin += panel_columns, panels += head_dim * panel_columns) {
     const size_t here = HWY_MIN(panel_columns, count - begin);
-    for (size_t key = 0; key < here; ++key) {
-      const float* row = keys[begin + key] + offset;
-      for (size_t i = 0; i < head_dim; ++i) panels[i * panel_columns + key] = row[i];
-    }
-    for (size_t i = 0; i < head_dim; ++i) {
-      for (size_t key = here; key < panel_columns; ++key) panels[i * panel_columns + key] = 0.0f;
-    }
+    const uint32_t* rows[panel_columns];
+    for (size_t key = 0; key < here; ++key) rows[key] = reinterpret_cast<const uint32_t*>(keys[begin + key] + offset);
+    pack_panel(rows, here, head_dim, reinterpret_cast<uint32_t*>(panels));
   }
 }
 

@@ -48,10 +48,8 @@ void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t
 void vnni_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
                         std::size_t steps, std::int32_t* sums, bool add);
 
-/// A panel of `steps` steps from `count` rows of outputs, up to 64, that are row_stride elements apart; zero where
-/// there is no row.
-void pack_panel(const std::uint32_t* rows, std::size_t row_stride, std::size_t count, std::size_t steps,
-                std::uint32_t* panel);
+/// A panel of `steps` steps from `count` rows, up to 64; zero where there is no row.
+void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel);
 
 /// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN.
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);

@@ -24,15 +24,14 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, size_t stride, uint32_t* HWY_REST
 }
 
 /// Four columns of a panel from as many rows, a vector of steps at a time; returns how many steps.
-HWY_INLINE size_t PackFour(const uint32_t* HWY_RESTRICT rows, size_t row_stride, size_t steps,
-                           uint32_t* HWY_RESTRICT panel) {
+HWY_INLINE size_t PackFour(const uint32_t* const* rows, size_t begin, size_t steps, uint32_t* HWY_RESTRICT panel) {
   const hn::ScalableTag<uint32_t> d;
   const hn::RepartitionToWide<decltype(d)> d64;
   const size_t lanes = hn::Lanes(d);
   size_t step = 0;
   for (; step + lanes <= steps; step += lanes, panel += lanes * panel_columns) {
-    const auto r0 = hn::LoadU(d, rows + step), r1 = hn::LoadU(d, rows + row_stride + step);
-    const auto r2 = hn::LoadU(d, rows + 2 * row_stride + step), r3 = hn::LoadU(d, rows + 3 * row_stride + step);
+    const auto r0 = hn::LoadU(d, rows[0] + begin + step), r1 = hn::LoadU(d, rows[1] + begin + step);
+    const auto r2 = hn::LoadU(d, rows[2] + begin + step), r3 = hn::LoadU(d, rows[3] + begin + step);
     // In each block of four steps: pairs of rows, then fours. Vector i has step i of each block.
     const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
     const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
@@ -47,28 +46,25 @@ HWY_INLINE size_t PackFour(const uint32_t* HWY_RESTRICT rows, size_t row_stride,
   return step;
 }
 #else
-HWY_INLINE size_t PackFour(const uint32_t*, size_t, size_t, uint32_t*) { return 0; }
+HWY_INLINE size_t PackFour(const uint32_t* const*, size_t, size_t, uint32_t*) { return 0; }
 #endif
 
-void PackPanel(const uint32_t* HWY_RESTRICT rows, size_t row_stride, size_t count, size_t steps,
-               uint32_t* HWY_RESTRICT panel) {
+void PackPanel(const uint32_t* const* rows, size_t count, size_t steps, uint32_t* HWY_RESTRICT panel) {
   // So many steps of all rows at a time: some lines of each row, and a part of the panel that the first-level cache
   // keeps.
   constexpr size_t kSteps = 64;
   for (size_t begin = 0; begin < steps; begin += kSteps) {
     const size_t here = HWY_MIN(kSteps, steps - begin);
-    const uint32_t* from = rows + begin;
     uint32_t* to = panel + begin * panel_columns;
     size_t column = 0;
     for (; column + 4 <= count; column += 4) {
-      const uint32_t* four = from + column * row_stride;
-      for (size_t step = PackFour(four, row_stride, here, to + column); step < here; ++step) {
-        for (size_t i = 0; i < 4; ++i) to[step * panel_columns + column + i] = four[i * row_stride + step];
+      for (size_t step = PackFour(rows + column, begin, here, to + column); step < here; ++step) {
+        for (size_t i = 0; i < 4; ++i) to[step * panel_columns + column + i] = rows[column + i][begin + step];
       }
     }
     for (; column < panel_columns; ++column) {
       for (size_t step = 0; step < here; ++step) {
-        to[step * panel_columns + column] = column < count ? from[column * row_stride + step] : 0;
+        to[step * panel_columns + column] = column < count ? rows[column][begin + step] : 0;
       }
     }
   }
@@ -81,9 +77,8 @@ HWY_AFTER_NAMESPACE();
 namespace bertgen::kernels {
 HWY_EXPORT(PackPanel);
 
-void pack_panel(const std::uint32_t* rows, std::size_t row_stride, std::size_t count, std::size_t steps,
-                std::uint32_t* panel) {
-  HWY_DYNAMIC_DISPATCH(PackPanel)(rows, row_stride, count, steps, panel);
+void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel) {
+  HWY_DYNAMIC_DISPATCH(PackPanel)(rows, count, steps, panel);
 }
 
 }  // namespace bertgen::kernels

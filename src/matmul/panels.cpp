@@ -186,7 +186,9 @@ class PanelMatmul final : public MatmulKernel<float> {
       if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(row);
     }
     auto* packed = reinterpret_cast<std::uint32_t*>(panel(index));
-    kernels::pack_panel(steps, steps_, count, steps_, packed);
+    const std::uint32_t* columns[panel_columns];
+    for (std::size_t column = 0; column < count; ++column) columns[column] = steps + column * steps_;
+    kernels::pack_panel(columns, count, steps_, packed);
     std::memset(packed + steps_ * panel_columns, 0, panel_bytes_ - steps_ * panel_columns * sizeof(std::uint32_t));
   }
 

@@ -2,7 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "bertgen/io/mapped_file.hpp"
 #include "support/errors.hpp"
+#include "support/files.hpp"
 
 namespace bertgen {
 namespace {
@@ -19,6 +28,47 @@ TEST(StoredTensorTest, HasTheSameContentWhereTypeShapeAndBytesAreTheSame) {
   EXPECT_FALSE(same_content(stored(one, {2}), stored(other, {2})));
   EXPECT_FALSE(same_content(stored(one, {2}), stored(equal, {1, 2})));
   EXPECT_FALSE(same_content(stored(one, {2}), stored(equal, {2}, DType::i32)));
+}
+
+/// Kilobytes of the map at `address` that the process holds.
+std::size_t resident_kilobytes(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2) {
+      here = begin <= reinterpret_cast<std::uintptr_t>(address) && reinterpret_cast<std::uintptr_t>(address) < end;
+    }
+    if (here && line.starts_with("Rss:")) return std::stoul(line.substr(4));
+  }
+  return 0;
+}
+
+TEST(StoredTensorTest, ReleasedRowsTakeNoMemoryUntilTheyAreRead) {
+  constexpr std::size_t rows = 256, cols = 1024;  // 4 KB a row
+  const test::TemporaryDirectory directory;
+  const std::vector<float> values(rows * cols, 1.5f);
+  {
+    std::ofstream file(directory.path() / "weights", std::ios::binary);
+    file.write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(values.size() * sizeof(float)));
+  }
+  const auto file = MappedFile::open(directory.path() / "weights");
+  const StoredTensor tensor{
+      .dtype = DType::f32, .shape = {rows, cols}, .data = file->bytes().data(), .owner = file, .mapped = true};
+  EXPECT_EQ(tensor.to<float>().values(), values);
+  EXPECT_EQ(resident_kilobytes(tensor.data), 4 * rows);
+  tensor.release(64, 128);
+  EXPECT_EQ(resident_kilobytes(tensor.data), 4 * (rows - 128));
+  EXPECT_EQ(tensor.to<float>().values(), values);
+  EXPECT_EQ(resident_kilobytes(tensor.data), 4 * rows);
+}
+
+TEST(StoredTensorTest, MemoryThatIsNotMappedIsNotReleased) {
+  const std::vector<float> values(64 * 1024, 1.5f);
+  const StoredTensor tensor{DType::f32, {64, 1024}, reinterpret_cast<const std::byte*>(values.data()), nullptr};
+  tensor.release(0, 64);
+  EXPECT_EQ(tensor.to<float>().values(), values);
 }
 
 class WeightsTest : public testing::Test {
