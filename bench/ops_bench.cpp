@@ -13,6 +13,7 @@
 #include "bertgen/ops/attention.hpp"
 #include "bertgen/ops/layer_norm.hpp"
 #include "bertgen/ops/matmul.hpp"
+#include "parallel.hpp"
 
 namespace {
 
@@ -78,13 +79,15 @@ void read_memory(benchmark::State& state) {
 #endif
   const std::size_t words = pages * page / sizeof(std::uint64_t);
   std::fill_n(buffer.get(), words, 1);
+  const std::size_t part = words / static_cast<std::size_t>(threads);
   for (auto _ : state) {
-    std::uint64_t total = 0;
-#pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
-    for (std::size_t begin = 0; begin < words; begin += 8) {  // a cache line
-      for (std::size_t i = 0; i < 8; ++i) total += buffer.get()[begin + i];
-    }
-    benchmark::DoNotOptimize(total);
+    parallel_for(static_cast<std::size_t>(threads), threads, [&](std::size_t index, std::size_t) {
+      std::uint64_t total = 0;
+      for (std::size_t begin = index * part; begin + 8 <= (index + 1) * part; begin += 8) {  // a cache line
+        for (std::size_t i = 0; i < 8; ++i) total += buffer.get()[begin + i];
+      }
+      benchmark::DoNotOptimize(total);
+    });
   }
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(pages * page));
 }

@@ -24,6 +24,9 @@ class GenerateHandler final : public Handler {
                  options.threads),
         defaults_(session_.model().generation_config()) {
     report_warnings(session_.model().warnings(), options);
+    if (coder_.decoder_tokenizer) {
+      arguments_.token_text = [tokenizer = coder_.decoder_tokenizer](TokenId id) { return tokenizer->token_text(id); };
+    }
     if (options.assistant_model.empty()) return;
     assistant_.emplace(EncoderDecoderModel::from_pretrained(options.assistant_model));
     arguments_.assistant_model = &*assistant_;

@@ -58,6 +58,8 @@ RequestError current_error() {
     return {"checkpoint", error.what()};
   } catch (const TokenizerError& error) {
     return {"tokenizer", error.what()};
+  } catch (const CancelledError& error) {
+    return {"cancelled", error.what()};
   } catch (const JsonLineError& error) {
     return {"json", error.what()};
   } catch (const std::bad_alloc&) {

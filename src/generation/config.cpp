@@ -20,6 +20,8 @@ void for_each_field(Config& config, Visitor&& visit) {
   visit("max_new_tokens", config.max_new_tokens);
   visit("min_length", config.min_length);
   visit("min_new_tokens", config.min_new_tokens);
+  visit("max_time", config.max_time);
+  visit("stop_strings", config.stop_strings);
   visit("num_beams", config.num_beams);
   visit("num_return_sequences", config.num_return_sequences);
   visit("length_penalty", config.length_penalty);
@@ -81,6 +83,17 @@ void read(const JsonFields& fields, const char* key, std::optional<double>& fiel
 void read(const JsonFields& fields, const char* key, std::optional<bool>& field) { field = fields.boolean(key); }
 void read(const JsonFields& fields, const char* key, std::optional<TokenId>& field) { field = fields.token(key); }
 void read(const JsonFields& fields, const char* key, std::optional<TokenIds>& field) { field = fields.tokens(key); }
+
+void read(const JsonFields& fields, const char* key, std::optional<std::vector<std::string>>& field) {
+  field.reset();
+  if (!fields.has(key)) return;
+  const Json& value = fields.raw(key);
+  field.emplace();
+  for (const Json& text : value.is_array() ? value : Json::array({value})) {
+    if (!text.is_string()) fields.fail(key, "a text or a list of texts");
+    field->push_back(text.get<std::string>());
+  }
+}
 
 void read(const JsonFields& fields, const char* key, std::optional<EarlyStopping>& field) {
   field.reset();
@@ -195,8 +208,6 @@ const std::vector<OtherKey>& other_keys() {
       {"dola_layers", {}},
       {"guidance_scale", {1.0}},
       {"watermarking_config", {}},
-      {"max_time", {}},
-      {"stop_strings", {}},
       {"assistant_early_exit", {}},
       {"assistant_ensemble_weight", {}},
       {"token_healing", {false}},
@@ -459,6 +470,15 @@ std::vector<std::string> GenerationConfig::validate() const {
     require("top_p", top_p, top_p >= 0.0 && top_p <= 1.0, "a number from 0 to 1");
     require("min_p", min_p, min_p >= 0.0 && min_p <= 1.0, "a number from 0 to 1");
     require("typical_p", typical_p, typical_p > 0.0, "a number above 0");
+  }
+  if (stop_strings) {
+    if (stop_strings->empty() || lists(*stop_strings, std::string())) {
+      fail("stop_strings: expected texts that are not empty, got none or an empty one");
+    }
+    const GenerationMode search = mode();
+    if (search == GenerationMode::group_beam_search || search == GenerationMode::constrained_beam_search) {
+      fail("stop_strings: expected no num_beam_groups and force_words_ids with them, got one");
+    }
   }
   if (bad_words_ids && (bad_words_ids->empty() || lists(*bad_words_ids, TokenIds{}))) {
     fail("bad_words_ids: expected non-empty lists of token ids, got an empty one");

@@ -162,13 +162,17 @@ TokenId Tokenizer::piece_to_id(std::string_view piece, TokenId id) const {
   return added != added_ids_.end() ? added->second : id;
 }
 
-std::string Tokenizer::id_to_token(TokenId id) const {
+std::optional<std::string> Tokenizer::find_token(TokenId id) const {
   const auto added = added_.find(id);
   if (added != added_.end()) {
     const auto normalized = normalized_contents_.find(id);
     return normalized != normalized_contents_.end() ? normalized->second : added->second.content;
   }
-  std::optional<std::string> token = vocabulary_token(id);
+  return vocabulary_token(id);
+}
+
+std::string Tokenizer::id_to_token(TokenId id) const {
+  std::optional<std::string> token = find_token(id);
   if (!token) {
     throw TokenizerError("id " + std::to_string(id) + ": not in the vocabulary of " + std::to_string(vocab_size()) +
                          " tokens and " + std::to_string(added_.size()) + " added ones");

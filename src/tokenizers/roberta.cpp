@@ -154,9 +154,13 @@ void RobertaTokenizer::encode_words(std::string_view text, std::size_t begin, st
 
 std::string RobertaTokenizer::tokens_to_text(const std::vector<std::string>& tokens) const {
   std::string bytes;
-  std::string part;
-  for (const std::string& token : tokens) bytes += detail::bytes_of_characters(token, part) ? part : token;
+  for (const std::string& token : tokens) bytes += text_of_token(token);
   return detail::lossy_utf8(bytes);
+}
+
+std::string RobertaTokenizer::text_of_token(const std::string& token) const {
+  std::string bytes;
+  return detail::bytes_of_characters(token, bytes) ? bytes : token;
 }
 
 std::vector<std::filesystem::path> RobertaTokenizer::save_vocabulary(const std::filesystem::path& directory) const {

@@ -289,4 +289,14 @@ std::string Tokenizer::decode(const TokenIds& ids, const DecodeOptions& options)
   return clean && can_clean_up() ? detail::clean_up_tokenization(std::move(text)) : text;
 }
 
+std::string Tokenizer::text_of_token(const std::string& token) const {
+  const std::string before = "abcdef";  // a word, so that the token is not the first
+  return tokens_to_text({before, token}).substr(before.size());
+}
+
+std::string Tokenizer::token_text(TokenId id) const {
+  const auto token = find_token(id);
+  return token ? text_of_token(*token) : std::string();
+}
+
 }  // namespace bertgen

@@ -63,6 +63,21 @@ TEST(Fuse, TakesGenerationOptions) {
   EXPECT_EQ(answers[0].at("sequences").size(), 2u);
 }
 
+TEST(Fuse, EndsAtStopStringsAndWhenTimeIsUp) {
+  const std::string whole = lines_of(run({"fuse", texts()[0]}).out).at(0);
+  const std::size_t words = whole.find(' ', whole.find(' ') + 1);  // two of them
+  ASSERT_NE(words, std::string::npos) << whole;
+  const std::string stop = whole.substr(words - 2, 2);
+  for (const std::string& option : {stop, Json({"no such text", stop}).dump()}) {
+    const std::string cut = lines_of(run({"fuse", "--stop-strings", option, texts()[0]}).out).at(0);
+    EXPECT_TRUE(whole.starts_with(cut)) << cut;
+    EXPECT_LT(cut.size(), whole.size());
+    EXPECT_NE(cut.find(stop), std::string::npos) << cut;
+  }
+  const auto answers = ask("fuse", shipped(), {{{"text", texts()[0]}, {"generation", {{"max_time", 0}}}}});
+  EXPECT_EQ(answers[0].at("sequences")[0].at("ids").size(), 2u);  // the start, and one step
+}
+
 TEST(Fuse, AnswersTheOthersWhereALineIsTooLong) {
   std::string words;
   for (int i = 0; i < 10'000; ++i) words += "word ";

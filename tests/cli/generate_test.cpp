@@ -209,6 +209,13 @@ TEST(Generate, SaysOfEachFaultWhatKindItIs) {
   EXPECT_EQ(error_type(answers.back()), "") << "the good request beside them";
 }
 
+TEST(Generate, RefusesStopStringsWithoutATokenizer) {
+  const Json answer = ask("generate", data_directory() / "models" / "start-is-bos",
+                          {{{"input_ids", {3}}, {"generation", {{"stop_strings", "x"}}}}}, {}, some_failed)[0];
+  EXPECT_EQ(answer.at("error").at("type"), "config") << answer;
+  EXPECT_NE(answer["error"].at("message").get<std::string>().find("token_text"), std::string::npos) << answer;
+}
+
 TEST(Generate, PutsTheGivenDecoderIdsFirst) {
   const auto answers = ask("generate", fixture("plain"),
                            {{{"input_ids", {4, 5}}, {"decoder_input_ids", {2, 7, 8}}},

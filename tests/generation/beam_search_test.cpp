@@ -330,7 +330,8 @@ class BeamSearchTest : public testing::Test {
     Stepper<double> stepper(model_.decoder(), cache, items, {.rows = items.size() * settings.num_beams}, workspace_);
     const ScoreRules<double> rules(make_logits_processors<double>(config, eos_),
                                    ScoreRules<double>::Of::log_probabilities);
-    return beam_search<double>(stepper, items, settings, rules, StoppingCriteria(eos_));
+    StoppingCriteria stopping(eos_);
+    return beam_search<double>(stepper, items, settings, rules, stopping);
   }
   /// The model's processed log-probabilities after a prefix, from a pass over all of it.
   Scores scores_for(const GenerationItem& item, const GenerationConfig& config) {

@@ -21,6 +21,8 @@ const Json everything = {{"max_length", 30},
                          {"max_new_tokens", 12},
                          {"min_length", 3},
                          {"min_new_tokens", 2},
+                         {"max_time", 2.5},
+                         {"stop_strings", {".", "the end"}},
                          {"num_beams", 4},
                          {"num_return_sequences", 2},
                          {"length_penalty", 0.6},
@@ -85,6 +87,9 @@ TEST(GenerationConfigTest, ReadsEveryField) {
   EXPECT_EQ(config.max_new_tokens, 12u);
   EXPECT_EQ(config.min_length, 3u);
   EXPECT_EQ(config.min_new_tokens, 2u);
+  EXPECT_EQ(config.max_time, 2.5);
+  EXPECT_EQ(config.stop_strings, (std::vector<std::string>{".", "the end"}));
+  EXPECT_EQ(parse({{"stop_strings", "."}}).stop_strings, std::vector<std::string>{"."});
   EXPECT_EQ(config.num_beams, 4u);
   EXPECT_EQ(config.num_return_sequences, 2u);
   EXPECT_EQ(config.length_penalty, 0.6);
@@ -351,8 +356,6 @@ TEST(GenerationConfigTest, UnsupportedOptionsAreRefusedUnlessNeutral) {
                                    {"dola_layers", "high"},
                                    {"guidance_scale", 2.0},
                                    {"watermarking_config", {{"bias", 2.0}}},
-                                   {"max_time", 1.0},
-                                   {"stop_strings", "x"},
                                    {"assistant_early_exit", 2},
                                    {"assistant_ensemble_weight", 0.5},
                                    {"use_mtp", true},

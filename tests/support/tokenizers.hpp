@@ -34,6 +34,16 @@ inline const json& tokenizer_cases(const std::string& family) {
   return entry->second;
 }
 
+/// Writes a directory of a family's cases.json: files of the family's folder by name, and contents as text or JSON.
+inline void write_tokenizer(const std::string& family, const std::string& name, const TemporaryDirectory& directory) {
+  const json& expected = tokenizer_cases(family)["directories"][name];
+  const auto copies = expected.value("copies", std::map<std::string, std::string>());
+  for (const auto& [file, source] : copies) directory.write(file, content_of(tokenizer_data(family) / source));
+  for (const auto& [file, content] : expected["files"].items()) {
+    directory.write(file, content.is_string() ? content.get<std::string>() : content.dump());
+  }
+}
+
 /// A name that GoogleTest accepts.
 inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
@@ -96,12 +106,7 @@ class TokenizerFixtureTest : public testing::TestWithParam<std::string> {
  protected:
   explicit TokenizerFixtureTest(const std::string& family)
       : cases_(tokenizer_cases(family)), expected_(cases_["directories"][GetParam()]) {
-    // Files of the family's folder by name, and contents as text or JSON.
-    const auto copies = expected_.value("copies", std::map<std::string, std::string>());
-    for (const auto& [name, source] : copies) directory_.write(name, content_of(tokenizer_data(family) / source));
-    for (const auto& [name, content] : expected_["files"].items()) {
-      directory_.write(name, content.is_string() ? content.get<std::string>() : content.dump());
-    }
+    write_tokenizer(family, GetParam(), directory_);
   }
 
   const std::filesystem::path& directory() const { return directory_.path(); }

@@ -37,6 +37,12 @@ class CheckpointError : public Error {
   using Error::Error;
 };
 
+/// The caller cancelled the computation, by a std::stop_token.
+class CancelledError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A vocabulary is unreadable, or a text or id cannot be converted.
 class TokenizerError : public Error {
  public:

@@ -20,13 +20,14 @@ class AssistantCandidates final : public CandidateGenerator {
   /// sources: the items' as the assistant's encoder packs them. `rules` keep no log.
   AssistantCandidates(const BasicEncoderDecoderModel<T>& assistant, const PackedBatch& sources,
                       std::span<const GenerationItem> items, const AssistantSettings& settings, ScoreRules<T> rules,
-                      const StoppingCriteria& stopping, TokenChoice<T> choose, Workspace& workspace)
+                      const StoppingCriteria& stopping, TokenChoice<T> choose, Workspace& workspace,
+                      const std::stop_token& cancel = {})
       : items_(items),
         settings_(settings),
         rules_(std::move(rules)),
         stopping_(stopping),
         choose_(std::move(choose)),
-        cache_(encode(assistant, sources, workspace)),
+        cache_(encode(assistant, sources, workspace, cancel)),
         // Of what the search took all but the last guess and the token behind it are read.
         stepper_(assistant.decoder(), cache_, items, {.rows = items.size(), .guesses = 1, .scored = items.size()},
                  workspace) {
@@ -68,9 +69,9 @@ class AssistantCandidates final : public CandidateGenerator {
   };
 
   static EncoderDecoderCache<T> encode(const BasicEncoderDecoderModel<T>& assistant, const PackedBatch& sources,
-                                       Workspace& workspace) {
+                                       Workspace& workspace, const std::stop_token& cancel) {
     EncoderDecoderCache<T> cache = assistant.decoder().make_cache(sources.size());
-    assistant.attend_to(sources, assistant.encoder().forward(sources, workspace), cache, workspace);
+    assistant.attend_to(sources, assistant.encoder().forward(sources, workspace, cancel), cache, workspace);
     return cache;
   }
 

@@ -75,7 +75,7 @@ std::vector<BeamCandidate<T>> run_on(std::span<const BeamCandidate<T>> candidate
 }
 
 /// The best `count` of the hypotheses, of equal ones the last first. Whatever end token it had, one that is shorter
-/// than max_length ends by the first.
+/// than max_length ends by the first, also where the call was over before it ended.
 template <typename T>
 std::vector<GeneratedSequence> best_hypotheses(std::vector<typename BeamHypotheses<T>::Hypothesis> list,
                                                std::size_t count, const GenerationItem& item,
@@ -86,7 +86,9 @@ std::vector<GeneratedSequence> best_hypotheses(std::vector<typename BeamHypothes
   for (std::size_t i = 0; i < count; ++i) {
     const Beam<T>& beam = list[i].beam;
     sequences.push_back({beam.ids, list[i].score, beam.token_log_probs, beam.beam_indices, steps});
-    if (beam.ids.size() < item.max_length) sequences.back().ids.push_back(stopping.eos().front());
+    if (beam.ids.size() < item.max_length && !stopping.eos().empty()) {
+      sequences.back().ids.push_back(stopping.eos().front());
+    }
   }
   return sequences;
 }

@@ -6,6 +6,8 @@
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
+#include "bertgen/generation/stopping_criteria.hpp"
+#include "bertgen/generation/streamer.hpp"
 #include "bertgen/ops/search.hpp"
 
 namespace bertgen {
@@ -208,6 +210,15 @@ class BeamItem {
     if (done_) next.clear();
   }
 
+  /// Calls visit(ids) for everything that the best answer may begin with.
+  template <typename Visitor>
+  void for_each_beam(Visitor visit) const {
+    for (const Beam<T>& beam : running_) visit(beam.ids);
+    for (const Hypothesis& hypothesis : finished_) {
+      if (hypothesis.complete) visit(hypothesis.beam.ids);
+    }
+  }
+
   /// The best finished hypotheses, best first. Where there are too few, as when all tokens are suppressed, the prompt
   /// stands for one.
   std::vector<GeneratedSequence> result() const {
@@ -265,11 +276,24 @@ class BeamItem {
   bool done_ = false;
 };
 
-/// Runs the searches of all items together; one that is done takes no further part. Each has the step() and result()
-/// of BeamItem. Result: their sequences, in order.
+/// What all beams of a search share.
+template <typename Search>
+TokenIds shared_prefix(const Search& search) {
+  std::optional<TokenIds> shared;
+  search.for_each_beam([&shared](const TokenIds& ids) {
+    if (!shared) shared = ids;
+    shared->erase(std::mismatch(shared->begin(), shared->end(), ids.begin(), ids.end()).first, shared->end());
+  });
+  return *shared;
+}
+
+/// Runs the searches of all items together; one that is done takes no further part. Each has the step(),
+/// for_each_beam() and result() of BeamItem. Result: their sequences, in order. `streams`: get what all beams of an
+/// item share, in the end the rest of the best sequence.
 template <typename T, typename Search>
 std::vector<GeneratedSequence> run_beams(Stepper<T>& stepper, std::span<const GenerationItem> items,
-                                         std::vector<Search>& searches, const ScoreRules<T>& rules) {
+                                         std::vector<Search>& searches, const ScoreRules<T>& rules,
+                                         StoppingCriteria& stopping, detail::Streams* streams) {
   std::vector<std::size_t> live(searches.size());  // searches that are not done
   std::iota(live.begin(), live.end(), std::size_t{0});
   std::vector<std::size_t> counts(live.size(), 1);  // rows of each of them; at first its beams are still the same
@@ -278,12 +302,18 @@ std::vector<GeneratedSequence> run_beams(Stepper<T>& stepper, std::span<const Ge
   TokenIds chosen;
   std::vector<std::size_t> parents;
   while (!live.empty()) {
+    stopping.begin_step();
     chosen.clear();
     parents.clear();
     std::size_t kept = 0;
     std::size_t row = 0;
     for (std::size_t i = 0; i < live.size(); ++i) {
+      const Search& search = searches[live[i]];
       searches[live[i]].step(logits.middle_rows(row, counts[i]), rules, next);
+      if (streams != nullptr && streams->wanted(live[i])) {
+        streams->put(live[i], next.empty() ? search.result().front().ids : shared_prefix(search));
+        if (next.empty()) streams->end(live[i]);
+      }
       for (const Continuation& continuation : next) {
         parents.push_back(row + continuation.row);
         chosen.push_back(continuation.token);
@@ -321,11 +351,11 @@ inline std::vector<BeamSource> beam_sources(std::span<const GenerationItem> item
 template <typename T>
 std::vector<GeneratedSequence> beam_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
                                            const BeamSettings& settings, const ScoreRules<T>& rules,
-                                           const StoppingCriteria& stopping,
-                                           std::span<const RequestRandom> randoms = {}) {
+                                           StoppingCriteria& stopping, std::span<const RequestRandom> randoms = {},
+                                           detail::Streams* streams = nullptr) {
   std::vector<BeamItem<T>> searches;
   for (const BeamSource& source : beam_sources(items, randoms)) searches.emplace_back(source, settings, stopping);
-  return run_beams<T>(stepper, items, searches, rules);
+  return run_beams<T>(stepper, items, searches, rules, stopping, streams);
 }
 
 }  // namespace bertgen

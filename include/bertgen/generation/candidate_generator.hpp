@@ -2,11 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <optional>
-#include <span>
 #include <vector>
 
-#include "bertgen/generation/sequence.hpp"
+#include "bertgen/generation/stopping_criteria.hpp"
 
 namespace bertgen {
 

@@ -54,6 +54,8 @@ struct GenerationConfig {
   std::optional<std::size_t> max_new_tokens;  ///< wins over max_length
   std::optional<std::size_t> min_length;      ///< 0
   std::optional<std::size_t> min_new_tokens;  ///< wins over min_length
+  std::optional<double> max_time;             ///< none; seconds from the end of encoding after which a step is the last
+  std::optional<std::vector<std::string>> stop_strings;  ///< none; texts that end a sequence, and stay in it
   // Search
   std::optional<std::size_t> num_beams;             ///< 1: greedy
   std::optional<std::size_t> num_return_sequences;  ///< 1; at most num_beams, without do_sample

@@ -53,8 +53,16 @@ class ConstrainedBeamItem {
       // An end token runs on where it is part of a word.
       return item.prompt.size() + generated == item.max_length || stopping_->is_eos(continuation.token);
     });
-    if (!done && at_end) finish_all();
-    if (done || at_end) next.clear();
+    const bool over = at_end || stopping_->over();
+    if (!done && over) finish_all();
+    if (done || over) next.clear();
+  }
+
+  /// As BeamItem::for_each_beam().
+  template <typename Visitor>
+  void for_each_beam(Visitor visit) const {
+    for (const Beam<T>& beam : running_) visit(beam.ids);
+    for (const auto& hypothesis : finished_.list()) visit(hypothesis.beam.ids);
   }
 
   std::vector<GeneratedSequence> result() const {
@@ -143,11 +151,11 @@ class ConstrainedBeamItem {
 template <typename T>
 std::vector<GeneratedSequence> constrained_beam_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
                                                        const BeamSettings& settings, const ScoreRules<T>& rules,
-                                                       const StoppingCriteria& stopping,
-                                                       const std::vector<ForcedWord>& words) {
+                                                       StoppingCriteria& stopping, const std::vector<ForcedWord>& words,
+                                                       detail::Streams* streams = nullptr) {
   std::vector<ConstrainedBeamItem<T>> searches;
   for (const BeamSource& source : beam_sources(items)) searches.emplace_back(source, settings, stopping, words);
-  return run_beams<T>(stepper, items, searches, rules);
+  return run_beams<T>(stepper, items, searches, rules, stopping, streams);
 }
 
 }  // namespace bertgen

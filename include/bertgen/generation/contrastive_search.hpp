@@ -62,7 +62,7 @@ std::vector<std::size_t> likeliest_tokens(std::span<const T> probabilities, std:
 template <typename T>
 std::vector<GeneratedSequence> contrastive_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
                                                   const ContrastiveSettings& settings, const ScoreRules<T>& rules,
-                                                  const StoppingCriteria& stopping) {
+                                                  StoppingCriteria& stopping, detail::Streams* streams = nullptr) {
   const std::size_t k = settings.top_k;
   std::vector<GeneratedSequence> sequences(items.size());
   std::vector<ContrastiveChoice<T>> choices(items.size(), ContrastiveChoice<T>(settings.penalty_alpha));
@@ -76,6 +76,7 @@ std::vector<GeneratedSequence> contrastive_search(Stepper<T>& stepper, std::span
     }
   }
   while (true) {
+    stopping.begin_step();
     // The candidates: k rows of each sequence.
     TokenIds candidates;
     std::vector<T> probabilities;
@@ -113,6 +114,10 @@ std::vector<GeneratedSequence> contrastive_search(Stepper<T>& stepper, std::span
       sequence.token_log_probs.push_back(log_probs[best]);
       sequence.score += log_probs[best];
       ++sequence.steps;
+      if (streams != nullptr) {
+        streams->put(live[i], sequence.ids);
+        if (complete) streams->end(live[i]);
+      }
       if (complete) continue;
       choice.remember({hidden.row(best), hidden.cols()});
       live[still++] = live[i];

@@ -33,6 +33,16 @@ struct GenerateArguments {
   /// A smaller model with the same ids, whose guesses greedy search and sampling check several at a time. The answer is
   /// the same, and so is that of sampling, unlike transformers' with its same distribution only.
   const BasicEncoderDecoderModel<T>* assistant_model = nullptr;
+  /// Rules beside the configuration's that complete a sequence; not in group and constrained beam search.
+  std::vector<StoppingCriterion> stopping_criteria = {};
+  TokenText token_text = {};  ///< what stop_strings are looked for in: the tokenizer's token_text()
+  /// One a row of input_ids, or null; empty: none. A search that takes one token after another hands over each, beam
+  /// searches what all their beams share, which the best sequence begins with.
+  std::vector<BaseStreamer*> streamers = {};
+  /// Requested, generate() returns at the next step what there is: in the middle of encoding the prompts alone.
+  std::stop_token stop_token = {};
+  /// Requested, generate() throws CancelledError between two layers of the encoder or at the next step.
+  std::stop_token cancel_token = {};
 };
 
 namespace detail {
@@ -47,7 +57,8 @@ struct GenerateCall {
   Workspace& workspace;
   std::vector<GenerationItem> items;
   std::vector<RequestRandom> randoms;
-  StoppingCriteria stopping;
+  StoppingCriteria& stopping;
+  Streams& streams;
 
   std::size_t copies() const { return config.num_return_sequences.value_or(1); }
   /// Whether the search takes one token after another, so that guesses help.
@@ -61,6 +72,60 @@ struct GenerateCall {
   }
   TokenChoice<T> choice() const { return randoms.empty() ? greedy_choice<T>() : sampling_choice<T>(copies(), randoms); }
 };
+
+/// What completes sequences, as the configuration and the caller say.
+template <typename T>
+StoppingCriteria make_stopping_criteria(const GenerationConfig& config, const GenerateArguments<T>& arguments) {
+  std::vector<StoppingCriterion> criteria = arguments.stopping_criteria;
+  if (config.stop_strings) {
+    if (!arguments.token_text) throw ConfigError("stop_strings: expected a tokenizer's token_text with them, got none");
+    criteria.push_back(StopStringCriteria(*config.stop_strings, arguments.token_text));
+  }
+  const GenerationMode mode = config.mode();
+  if (!criteria.empty() &&
+      (mode == GenerationMode::group_beam_search || mode == GenerationMode::constrained_beam_search)) {
+    throw ConfigError("stopping_criteria: expected no num_beam_groups and force_words_ids with them, got one");
+  }
+  return StoppingCriteria(config.eos_token_id.value_or(TokenIds{}), std::move(criteria),
+                          {config.max_time, arguments.stop_token, arguments.cancel_token});
+}
+
+/// Refuses streamers that do not fit the inputs.
+template <typename T>
+void check_streamers(const GenerateCall<T>& call) {
+  const std::size_t count = call.arguments.streamers.size();
+  if (count == 0) return;
+  if (count != call.items.size()) {
+    throw ShapeError("streamers: expected " + std::to_string(call.items.size()) + ", one a row of input_ids, got " +
+                     std::to_string(count));
+  }
+  if (call.one_by_one() && call.copies() > 1) {
+    throw ConfigError("num_return_sequences: expected 1 with streamers, got " + std::to_string(call.copies()));
+  }
+}
+
+/// The encoder's states; none where the caller stopped it.
+template <typename T>
+std::optional<Tensor<T>> encode(const GenerateCall<T>& call, const PackedBatch& sources) {
+  std::stop_source either;
+  const auto request = [&either] { either.request_stop(); };
+  const std::stop_callback stop(call.arguments.stop_token, request);
+  const std::stop_callback cancel(call.arguments.cancel_token, request);
+  try {
+    return call.model.encoder().forward(sources, call.workspace, either.get_token());
+  } catch (const CancelledError&) {
+    if (call.arguments.cancel_token.stop_requested()) throw;
+    return std::nullopt;
+  }
+}
+
+/// The answers of a call that was stopped before its first step.
+template <typename T>
+std::vector<GeneratedSequence> prompts_alone(const GenerateCall<T>& call) {
+  std::vector<GeneratedSequence> sequences;
+  for (const GenerationItem& item : call.items) sequences.insert(sequences.end(), call.copies(), {item.prompt});
+  return sequences;
+}
 
 /// Refuses an assistant that cannot guess for the model, and warns of options that only a call can tell to be idle.
 template <typename T>
@@ -113,7 +178,7 @@ std::unique_ptr<CandidateGenerator> make_candidates(const GenerateCall<T>& call)
                                                        HiddenPositions::drop, call.inputs.token_type_ids);
   return std::make_unique<AssistantCandidates<T>>(assistant, sources, call.items, settings,
                                                   ScoreRules<T>(call.processors()), call.stopping, call.choice(),
-                                                  call.workspace);
+                                                  call.workspace, call.arguments.cancel_token);
 }
 
 /// The rows that a search has at a time.
@@ -140,22 +205,24 @@ std::vector<GeneratedSequence> search(const GenerateCall<T>& call, Stepper<T>& s
   switch (mode) {
     case GenerationMode::contrastive_search:
       return contrastive_search<T>(stepper, items, {config.top_k.value_or(50), *config.penalty_alpha}, rules,
-                                   call.stopping);
+                                   call.stopping, &call.streams);
     case GenerationMode::group_beam_search: {
       const TokenIds& eos = call.stopping.eos();
       const TokenId pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
-      return group_beam_search<T>(stepper, items, beams, rules, call.stopping, pad);
+      return group_beam_search<T>(stepper, items, beams, rules, call.stopping, pad, &call.streams);
     }
     case GenerationMode::constrained_beam_search:
-      return constrained_beam_search<T>(stepper, items, beams, rules, call.stopping, *config.force_words_ids);
+      return constrained_beam_search<T>(stepper, items, beams, rules, call.stopping, *config.force_words_ids,
+                                        &call.streams);
     case GenerationMode::beam_search:
     case GenerationMode::beam_sample:
-      return beam_search<T>(stepper, items, beams, rules, call.stopping, call.randoms);
+      return beam_search<T>(stepper, items, beams, rules, call.stopping, call.randoms, &call.streams);
     case GenerationMode::greedy_search:
     case GenerationMode::sample:
       break;
   }
-  return TokenSearch<T>(stepper, items, call.copies(), rules, call.stopping, call.choice(), candidates).run();
+  return TokenSearch<T>(stepper, items, call.copies(), rules, call.stopping, call.choice(), candidates, &call.streams)
+      .run();
 }
 
 }  // namespace detail
@@ -163,13 +230,16 @@ std::vector<GeneratedSequence> search(const GenerateCall<T>& call, Stepper<T>& s
 /// Continues each sequence as `config` says; what it leaves unset has transformers' default. A result depends on its
 /// own row alone. Throws ConfigError for options that contradict each other, ArgumentError for ids outside the
 /// vocabularies, for sequences that would pass the position table and for empty ones, ShapeError for lists that do not
-/// fit together.
+/// fit together; CancelledError; and what the caller's own functions throw. After any of these model and workspace are
+/// as good as before.
 template <typename T>
 BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
                                 const GenerationConfig& config, Workspace& workspace,
                                 const GenerateArguments<T>& arguments = {}) {
   BasicGenerateOutput<T> output;
   output.warnings = config.validate();
+  StoppingCriteria stopping = detail::make_stopping_criteria(config, arguments);
+  detail::Streams streams(arguments.streamers);
   const detail::GenerateCall<T> call{model,
                                      inputs,
                                      config,
@@ -177,8 +247,10 @@ BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const 
                                      workspace,
                                      detail::make_items(inputs, config, model.config()),
                                      detail::make_randoms(inputs, config),
-                                     StoppingCriteria(config.eos_token_id.value_or(TokenIds{}))};
+                                     stopping,
+                                     streams};
   detail::check_assistant(call, output.warnings);
+  detail::check_streamers(call);
   if (call.items.empty()) return output;
   std::size_t longest = 0;
   for (const GenerationItem& item : call.items) longest = std::max(longest, item.max_length);
@@ -188,7 +260,14 @@ BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const 
   const PackedBatch sources =
       model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
   EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
-  model.attend_to(sources, model.encoder().forward(sources, workspace), cache, workspace);
+  const std::optional<Tensor<T>> states = detail::encode(call, sources);
+  for (std::size_t i = 0; i < call.items.size(); ++i) streams.put(i, call.items[i].prompt);
+  if (!states) {
+    output.sequences = detail::prompts_alone(call);
+    return output;
+  }
+  model.attend_to(sources, *states, cache, workspace);
+  stopping.start_clock();
   Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
 
   const std::size_t logged = limits.scored == 0 ? limits.rows : limits.scored;

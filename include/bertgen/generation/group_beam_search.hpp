@@ -47,9 +47,18 @@ class GroupBeamItem {
       }
       group.row = row;
     }
-    if (length() == source_.item->max_length) {
+    if (length() == source_.item->max_length || stopping_->over()) {
       finish_all();
       next.clear();
+    }
+  }
+
+  /// As BeamItem::for_each_beam().
+  template <typename Visitor>
+  void for_each_beam(Visitor visit) const {
+    for (const Group& group : groups_) {
+      for (std::size_t i = 0; !group.done && i < group.running.size(); ++i) visit(group.running[i].ids);
+      for (const auto& hypothesis : group.finished.list()) visit(hypothesis.beam.ids);
     }
   }
 
@@ -122,10 +131,11 @@ class GroupBeamItem {
 template <typename T>
 std::vector<GeneratedSequence> group_beam_search(Stepper<T>& stepper, std::span<const GenerationItem> items,
                                                  const BeamSettings& settings, const ScoreRules<T>& rules,
-                                                 const StoppingCriteria& stopping, TokenId pad) {
+                                                 StoppingCriteria& stopping, TokenId pad,
+                                                 detail::Streams* streams = nullptr) {
   std::vector<GroupBeamItem<T>> searches;
   for (const BeamSource& source : beam_sources(items)) searches.emplace_back(source, settings, stopping, pad);
-  return run_beams<T>(stepper, items, searches, rules);
+  return run_beams<T>(stepper, items, searches, rules, stopping, streams);
 }
 
 }  // namespace bertgen

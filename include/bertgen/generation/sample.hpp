@@ -7,6 +7,7 @@
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
+#include "bertgen/generation/streamer.hpp"
 #include "bertgen/ops/search.hpp"
 
 namespace bertgen {
@@ -46,8 +47,8 @@ template <typename T>
 class TokenSearch {
  public:
   TokenSearch(Stepper<T>& stepper, std::span<const GenerationItem> items, std::size_t copies,
-              const ScoreRules<T>& rules, const StoppingCriteria& stopping, TokenChoice<T> choose,
-              CandidateGenerator* generator = nullptr)
+              const ScoreRules<T>& rules, StoppingCriteria& stopping, TokenChoice<T> choose,
+              CandidateGenerator* generator = nullptr, detail::Streams* streams = nullptr)
       : stepper_(stepper),
         items_(items),
         copies_(copies),
@@ -55,6 +56,7 @@ class TokenSearch {
         stopping_(stopping),
         choose_(std::move(choose)),
         generator_(generator),
+        streams_(streams),
         sequences_(items.size() * copies),
         live_(sequences_.size()),
         guesses_(items.size()) {
@@ -123,6 +125,7 @@ class TokenSearch {
   /// Chooses for every sequence, on as long as its guesses come true. What is left is in live_ and, by its row, in
   /// rows_; the guesses that did not come true are counted in wrong_.
   void take() {
+    stopping_.begin_step();
     wrong_.assign(guesses_.size(), 0);
     std::size_t kept = 0;
     for (std::size_t i = 0; i < live_.size(); ++i) {
@@ -135,6 +138,10 @@ class TokenSearch {
         complete = choose_token(i, ++taken);
       }
       wrong_[rows_[i]] = guesses.size() - taken;
+      if (streams_ != nullptr) {  // there is one copy then
+        streams_->put(live_[i], sequence.ids);
+        if (complete) streams_->end(live_[i]);
+      }
       if (complete) continue;
       live_[kept] = live_[i];
       rows_[kept++] = rows_[i];
@@ -167,9 +174,10 @@ class TokenSearch {
   std::span<const GenerationItem> items_;
   std::size_t copies_;
   const ScoreRules<T>& rules_;
-  const StoppingCriteria& stopping_;
+  StoppingCriteria& stopping_;
   TokenChoice<T> choose_;
   CandidateGenerator* generator_;
+  detail::Streams* streams_;
   std::vector<GeneratedSequence> sequences_;
   std::vector<std::size_t> live_;  // the sequences that are chosen for
   std::vector<std::size_t> rows_;  // and the row of each

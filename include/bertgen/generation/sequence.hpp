@@ -1,10 +1,7 @@
-// What a search starts from, when it ends, and what it gives.
+// What a search starts from, and what it gives.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <span>
-#include <utility>
 #include <vector>
 
 #include "bertgen/core/token.hpp"
@@ -29,22 +26,6 @@ struct GeneratedSequence {
   /// Beam search: of each generated id the beam that it continued, as a row of GenerateOutput::scores.
   std::vector<std::size_t> beam_indices = {};
   std::size_t steps = 0;  ///< decoder passes of its search; fewer than its generated ids where guesses came true
-};
-
-/// When a sequence is complete (transformers' StoppingCriteriaList): at max_length, or by an end token.
-class StoppingCriteria {
- public:
-  explicit StoppingCriteria(TokenIds eos = {}) : eos_(std::move(eos)) {}
-
-  const TokenIds& eos() const { return eos_; }
-  bool is_eos(TokenId id) const { return std::find(eos_.begin(), eos_.end(), id) != eos_.end(); }
-  /// Whether `token` behind `ids` completes a sequence of the item.
-  bool operator()(const GenerationItem& item, std::span<const TokenId> ids, TokenId token) const {
-    return ids.size() + 1 >= item.max_length || is_eos(token);
-  }
-
- private:
-  TokenIds eos_;
 };
 
 }  // namespace bertgen

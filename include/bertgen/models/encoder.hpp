@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -93,12 +94,15 @@ class BasicEncoder {
 
   /// The last layer's output. Result: [rows, hidden_size], for sequences of equal length that is
   /// [batch, length, hidden_size]. Throws ArgumentError for an id outside the vocabulary or a sequence longer than
-  /// max_position_embeddings.
-  Tensor<T> forward(const PackedBatch& batch, Workspace& workspace) const {
+  /// max_position_embeddings; CancelledError where `cancel` is requested between two layers.
+  Tensor<T> forward(const PackedBatch& batch, Workspace& workspace, const std::stop_token& cancel = {}) const {
     Tensor<T> hidden({batch.rows(), config_.hidden_size});
     stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace);
     const std::vector<AttentionGroup> groups = self_attention_groups(batch);
-    for (const Layer<T>& layer : stack_.layers()) layer.forward(hidden.view(), groups, workspace);
+    for (const Layer<T>& layer : stack_.layers()) {
+      if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
+      layer.forward(hidden.view(), groups, workspace);
+    }
     return hidden;
   }
   /// As transformers' forward: a row for every id, hidden by the mask or not. attention_mask and token_type_ids: as

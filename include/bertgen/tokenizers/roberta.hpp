@@ -54,6 +54,7 @@ class RobertaTokenizer final : public TokenizersBackend {
                       std::vector<Piece>& pieces) const override;
   void encode_words(std::string_view text, std::size_t begin, std::size_t end, std::vector<Piece>& pieces) const;
   std::string tokens_to_text(const std::vector<std::string>& tokens) const override;
+  std::string text_of_token(const std::string& token) const override;
   bool can_clean_up() const override { return false; }
 
   std::unique_ptr<const Model> model_;

@@ -158,6 +158,11 @@ class Tokenizer {
   /// A token's string. Throws TokenizerError for an id outside the vocabulary.
   std::string id_to_token(TokenId id) const;
 
+  /// What the id adds to the text of those before it, spaces included: bytes, of byte-level vocabularies perhaps a part
+  /// of a character. A special token adds its name, an id outside the vocabulary nothing. Source: transformers'
+  /// StopStringCriteria.
+  std::string token_text(TokenId id) const;
+
   /// transformers' name of the class, as `tokenizer_class` of tokenizer_config.json has it.
   virtual std::string tokenizer_class() const = 0;
   /// Tokens of the vocabulary proper (transformers' `vocab_size`).
@@ -245,11 +250,14 @@ class Tokenizer {
   /// Id for text that the vocabulary cannot express.
   virtual TokenId unknown_id() const = 0;
   virtual std::string tokens_to_text(const std::vector<std::string>& tokens) const = 0;
+  /// What a token adds to the text of those before it.
+  virtual std::string text_of_token(const std::string& token) const;
   /// How an added token looks in normalised text.
   virtual std::string normalized_content(std::string_view content) const { return std::string(content); }
   /// Whether decode's clean-up applies; transformers never cleans byte-level text.
   virtual bool can_clean_up() const { return true; }
 
+  std::optional<std::string> find_token(TokenId id) const;
   struct Plan;
   Plan plan(const EncodeOptions& options) const;
   Encoding encode_one(std::string_view text, const std::string_view* text_pair, const EncodeOptions& options) const;
