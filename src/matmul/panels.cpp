@@ -1,14 +1,11 @@
 // Weights in panels of 64 outputs (kernels/kernels.hpp), of float, bf16 or int8; multiplied by this library's kernels,
 // or by oneDNN where it is faster.
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "backends.hpp"
 #include "bertgen/core/isa.hpp"
+#include "bertgen/core/pages.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
 
@@ -29,28 +26,13 @@ constexpr std::size_t step_padding = 16;
 // Work below which a second thread costs more than it saves (about 2 µs): multiply-adds, and elements passed over.
 constexpr std::size_t product_grain = 65536;
 constexpr std::size_t element_grain = 8192;
+// A product walks through all of a matrix; small ones share pages.
+constexpr std::size_t huge_weights = std::size_t{2} << 20;
 // Packed bytes after which what they were read from is released.
 constexpr std::size_t release_bytes = std::size_t{4} << 20;
 
 constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
-}
-
-struct FreePages {
-  void operator()(std::byte* memory) const { std::free(memory); }
-};
-using Pages = std::unique_ptr<std::byte[], FreePages>;
-
-/// Memory for packed weights: on huge pages where the system has them, since a product walks through all of it.
-Pages allocate_pages(std::size_t bytes) {
-  constexpr std::size_t huge = std::size_t{2} << 20;
-  const std::size_t alignment = bytes < huge ? 64 : huge;  // small matrices share pages with others
-  void* memory = std::aligned_alloc(alignment, round_up(std::max<std::size_t>(bytes, 1), alignment));
-  if (memory == nullptr) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  if (bytes >= huge) madvise(memory, bytes, MADV_HUGEPAGE);  // advice: it may fail
-#endif
-  return Pages(static_cast<std::byte*>(memory));
 }
 
 class PanelMatmul final : public MatmulKernel<float> {
@@ -62,7 +44,7 @@ class PanelMatmul final : public MatmulKernel<float> {
         panels_(round_up(out_, panel_columns) / panel_columns),
         steps_(round_up(in_, per_step()) / per_step()),
         panel_bytes_(round_up(steps_, step_padding) * panel_columns * sizeof(std::uint32_t)),
-        weight_(allocate_pages(panels_ * panel_bytes_)),
+        weight_(allocate_pages(panels_ * panel_bytes_, huge_weights)),
         bias_(std::move(bias)) {
     bias_.resize(panels_ * panel_columns);
     if (dtype_ == DType::i8) {

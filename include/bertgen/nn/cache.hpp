@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
+#include <limits>
+#include <new>
 #include <numeric>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "bertgen/core/pages.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/ops/attention.hpp"
 
@@ -35,7 +37,7 @@ class EncoderDecoderCache {
         sources_(rows) {
     for (std::vector<std::int32_t>& slots : slots_) slots.reserve(max_length);
     std::iota(sources_.begin(), sources_.end(), std::size_t{0});
-    for (std::unique_ptr<T[]>& memory : self_) memory = allocate(capacity_);
+    for (Pages& memory : self_) memory = allocate(capacity_);
   }
 
   std::size_t rows() const { return slots_.size(); }
@@ -99,10 +101,10 @@ class EncoderDecoderCache {
 
   /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for.
   TensorView<T> new_self(std::size_t layer, std::size_t tokens) {
-    return {self_[layer].get() + first_new_ * 2 * hidden_, {tokens, 2 * hidden_}};
+    return {slot(self_[layer], first_new_), {tokens, 2 * hidden_}};
   }
   /// All [slots, 2 · hidden] keys | values of a layer.
-  TensorView<const T> self(std::size_t layer) const { return {self_[layer].get(), {used_, 2 * hidden_}}; }
+  TensorView<const T> self(std::size_t layer) const { return {slot(self_[layer], 0), {used_, 2 * hidden_}}; }
   std::span<const AttentionGroup> self_groups() const { return self_groups_; }
 
   /// Sets where each source's rows lie in the packed encoder states: source s at [offsets[s], offsets[s + 1]). At
@@ -110,10 +112,12 @@ class EncoderDecoderCache {
   void set_sources(std::vector<std::size_t> offsets, std::vector<std::vector<std::int32_t>> keys) {
     source_offsets_ = std::move(offsets);
     source_keys_ = std::move(keys);
-    for (Tensor<T>& states : cross_) states = Tensor<T>({source_offsets_.back(), 2 * hidden_});
+    for (Pages& memory : cross_) memory = allocate(source_offsets_.back());
   }
-  /// [source rows, 2 · hidden] keys | values of a layer; empty without cross-attention.
-  Tensor<T>& cross(std::size_t layer) { return cross_[layer]; }
+  /// [source rows, 2 · hidden] keys | values of a layer; uninitialised at first, and empty without cross-attention.
+  TensorView<T> cross(std::size_t layer) {
+    return {slot(cross_[layer], 0), {source_offsets_.empty() ? 0 : source_offsets_.back(), 2 * hidden_}};
+  }
   std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
 
  private:
@@ -139,8 +143,17 @@ class EncoderDecoderCache {
     }
   }
 
-  /// Uninitialised, so that reserved slots cost no memory before they are written.
-  std::unique_ptr<T[]> allocate(std::size_t slots) const { return std::unique_ptr<T[]>(new T[slots * 2 * hidden_]); }
+  /// Reserved slots cost no memory before they are written. Little may be written of what is reserved, so huge pages
+  /// serve large reservations alone.
+  Pages allocate(std::size_t slots) const {
+    constexpr std::size_t huge_from = std::size_t{8} << 20;
+    const std::size_t slot_bytes = 2 * hidden_ * sizeof(T);
+    if (slots > std::numeric_limits<std::size_t>::max() / slot_bytes) throw std::bad_alloc();
+    return allocate_pages(slots * slot_bytes, huge_from);
+  }
+  T* slot(const Pages& memory, std::size_t index) const {
+    return reinterpret_cast<T*>(memory.get()) + index * 2 * hidden_;
+  }
 
   /// Room for `tokens` more: where slots are that no row has any more, or in new memory if they are less than half.
   void make_room(std::size_t tokens) {
@@ -155,12 +168,12 @@ class EncoderDecoderCache {
       for (std::int32_t slot : slots) moved[static_cast<std::size_t>(slot)] = 0;
     }
     std::size_t kept = 0;
-    for (std::size_t slot = 0; slot < used_; ++slot) {
-      if (moved[slot] < 0) continue;
-      for (std::unique_ptr<T[]>& memory : self_) {
-        if (kept < slot) std::copy_n(&memory[slot * 2 * hidden_], 2 * hidden_, &memory[kept * 2 * hidden_]);
+    for (std::size_t old = 0; old < used_; ++old) {
+      if (moved[old] < 0) continue;
+      for (const Pages& memory : self_) {
+        if (kept < old) std::copy_n(slot(memory, old), 2 * hidden_, slot(memory, kept));
       }
-      moved[slot] = static_cast<std::int32_t>(kept++);
+      moved[old] = static_cast<std::int32_t>(kept++);
     }
     for (std::vector<std::int32_t>& slots : slots_) {
       for (std::int32_t& slot : slots) slot = moved[static_cast<std::size_t>(slot)];
@@ -169,20 +182,20 @@ class EncoderDecoderCache {
   }
 
   void grow(std::size_t capacity) {
-    for (std::unique_ptr<T[]>& memory : self_) {
-      std::unique_ptr<T[]> larger = allocate(capacity);
-      std::copy_n(memory.get(), used_ * 2 * hidden_, larger.get());
+    for (Pages& memory : self_) {
+      Pages larger = allocate(capacity);
+      std::copy_n(slot(memory, 0), used_ * 2 * hidden_, slot(larger, 0));
       memory = std::move(larger);
     }
     capacity_ = capacity;
   }
 
   std::size_t hidden_;
-  std::size_t capacity_;                    ///< slots there is memory for
-  std::size_t used_ = 0;                    ///< slots given out
-  std::size_t first_new_ = 0;               ///< the first slot of the last append()
-  std::vector<std::unique_ptr<T[]>> self_;  // layer -> [capacity, 2 · hidden]
-  std::vector<Tensor<T>> cross_;            // layer -> [source rows, 2 · hidden]
+  std::size_t capacity_;       ///< slots there is memory for
+  std::size_t used_ = 0;       ///< slots given out
+  std::size_t first_new_ = 0;  ///< the first slot of the last append()
+  std::vector<Pages> self_;    // layer -> [capacity, 2 · hidden]
+  std::vector<Pages> cross_;   // layer -> [source rows, 2 · hidden]
   std::vector<std::size_t> source_offsets_;
   std::vector<std::vector<std::int32_t>> source_keys_;
   // One entry a row, and the buffers that reorder() swaps them with.

@@ -1,0 +1,20 @@
+// Memory for large arrays.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+namespace bertgen {
+
+struct FreePages {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+using Pages = std::unique_ptr<std::byte[], FreePages>;
+
+/// Uninitialised bytes, aligned to 64, which take memory from the system as they are written. Where it has huge pages,
+/// `huge_from` bytes and more lie on those: going through them costs less, but they are taken 2 MB at a time. Throws
+/// std::bad_alloc.
+Pages allocate_pages(std::size_t bytes, std::size_t huge_from);
+
+}  // namespace bertgen

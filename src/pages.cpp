@@ -1,0 +1,22 @@
+#include "bertgen/core/pages.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+
+namespace bertgen {
+
+Pages allocate_pages(std::size_t bytes, std::size_t huge_from) {
+  constexpr std::size_t huge = std::size_t{2} << 20;
+  const std::size_t alignment = bytes < std::max(huge_from, huge) ? 64 : huge;
+  const std::size_t size = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+  void* memory = size < bytes ? nullptr : std::aligned_alloc(alignment, size);
+  if (memory == nullptr) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (alignment == huge) madvise(memory, size, MADV_HUGEPAGE);  // advice: it may fail
+#endif
+  return Pages(static_cast<std::byte*>(memory));
+}
+
+}  // namespace bertgen
