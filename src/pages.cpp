@@ -14,7 +14,8 @@ Pages allocate_pages(std::size_t bytes, std::size_t huge_from) {
   void* memory = size < bytes ? nullptr : std::aligned_alloc(alignment, size);
   if (memory == nullptr) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-  if (alignment == huge) madvise(memory, size, MADV_HUGEPAGE);  // advice: it may fail
+  // What does not fill a huge page must not take one. Advice: it may fail.
+  if (alignment == huge) madvise(memory, bytes / huge * huge, MADV_HUGEPAGE);
 #endif
   return Pages(static_cast<std::byte*>(memory));
 }
