@@ -1,10 +1,11 @@
 // The decoder with its language-model head: token ids, and an encoder's states, to scores of the next token.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/models/encoder.hpp"
 #include "bertgen/nn/lm_head.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The decoder of any family with its head, as Hugging Face's AutoModelForCausalLM (BertGenerationDecoder,
 /// BertLMHeadModel, RobertaForCausalLM). All methods are const and thread-safe, given a Workspace and a cache a thread.
