@@ -7,7 +7,8 @@
 
 #include "bertgen/core/error.hpp"
 
-namespace bertgen {
+// g++ gives a function template the visibility of the namespace that its definition stands in.
+namespace BERTGEN_PUBLIC bertgen {
 namespace {
 
 template <typename Stored>

@@ -20,7 +20,7 @@ constexpr std::size_t row_block = 120;
 constexpr std::size_t step_block = 512;
 // Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
 // primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
-constexpr std::size_t onednn_rows = 64;
+[[maybe_unused]] constexpr std::size_t onednn_rows = 64;
 // oneDNN reads panels in blocks of so many steps.
 constexpr std::size_t step_padding = 16;
 // Work below which a second thread costs more than it saves (about 2 µs): multiply-adds, and elements passed over.

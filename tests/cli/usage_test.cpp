@@ -1,4 +1,8 @@
 // Options and exit statuses: what is the same for all commands.
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <regex>
 #include <set>
 
 #include "cli/program.hpp"
@@ -21,6 +25,21 @@ TEST(Usage, HelpsEveryCommand) {
     EXPECT_EQ(one.status, all_answered);
     EXPECT_NE(one.out.find(command), std::string::npos);
     EXPECT_EQ(one.err, "");
+  }
+}
+
+TEST(Usage, HasAManualPageOfAllCommandsAndOptions) {
+  std::ifstream file(BERTGEN_SOURCE_DIR "/docs/bertgen.1");
+  std::string page{std::istreambuf_iterator<char>(file), {}};
+  page.erase(std::remove(page.begin(), page.end(), '\\'), page.end());  // hyphens are escaped there
+  for (const std::string& command : commands) {
+    EXPECT_NE(page.find(command), std::string::npos) << command;
+    std::string help = run({command, "--help"}).out;
+    help.erase(std::min(help.find("Generation options:"), help.size()));
+    const std::regex option("--[a-z][a-z-]*");
+    for (std::sregex_iterator found(help.begin(), help.end(), option), end; found != end; ++found) {
+      EXPECT_NE(page.find(found->str()), std::string::npos) << command << " " << found->str();
+    }
   }
 }
 

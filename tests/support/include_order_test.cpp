@@ -85,6 +85,13 @@ std::string own_header(const std::string& include) {
   return include.substr(begin.size(), include.size() - begin.size() - 1);
 }
 
+TEST(IncludeOrderTest, PublicHeadersShowTheirNamesInASharedLibrary) {
+  for (const fs::path& header : sources_under(headers)) {
+    EXPECT_EQ(text_of(header).find("\nnamespace bertgen {"), std::string::npos)
+        << header << ": expected namespace BERTGEN_PUBLIC bertgen (core/export.hpp)";
+  }
+}
+
 TEST(IncludeOrderTest, FindsTheHeaders) { EXPECT_GE(sources_under(headers).size(), 30u) << headers; }
 
 TEST(IncludeOrderTest, EachFolderIncludesOnlyThoseBelowIt) {

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Element type of a stored tensor; the names are those of the safetensors format in lower case.
 enum class DType : std::uint8_t { boolean, u8, i8, u16, i16, f16, bf16, u32, i32, f32, u64, i64, f64 };

@@ -5,7 +5,9 @@
 #include <stdexcept>
 #include <string>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Base of everything the library throws on purpose.
 class Error : public std::runtime_error {

@@ -5,7 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Instruction sets code is chosen for at run time, each containing those before it on its architecture.
 enum class Isa : std::uint8_t {

@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <memory>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 struct FreePages {
   void operator()(std::byte* memory) const { std::free(memory); }

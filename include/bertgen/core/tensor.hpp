@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "bertgen/core/error.hpp"
+#include "bertgen/core/export.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Sizes of up to four dimensions, outermost first. The empty shape is a scalar's.
 class Shape {

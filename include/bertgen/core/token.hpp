@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// An index into a vocabulary. Negative only where a function says so (−100 in labels).
 using TokenId = std::int32_t;

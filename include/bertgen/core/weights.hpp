@@ -12,9 +12,10 @@
 #include <vector>
 
 #include "bertgen/core/dtype.hpp"
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// One stored tensor. `owner` keeps the bytes at `data` alive (usually a mapped file); they may be unaligned.
 struct StoredTensor {

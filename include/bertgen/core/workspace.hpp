@@ -5,9 +5,10 @@
 #include <memory>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// A stack of scratch memory that grows to what the largest computation needs and then stays: once warm, nothing is
 /// allocated. Not thread-safe: each thread that computes has a Workspace of its own.

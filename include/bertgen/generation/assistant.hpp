@@ -2,9 +2,10 @@
 // AssistedCandidateGenerator).
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/sample.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 struct AssistantSettings {
   std::size_t num_assistant_tokens = 20;

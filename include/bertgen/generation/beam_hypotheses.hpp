@@ -2,9 +2,10 @@
 // (BeamSearchScorer, BeamHypotheses), whose rules differ a little from BeamItem's.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/beam_search.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The best finished hypotheses of one search.
 template <typename T>

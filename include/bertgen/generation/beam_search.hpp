@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/score_rules.hpp"
 #include "bertgen/generation/stepper.hpp"
@@ -10,7 +11,7 @@
 #include "bertgen/generation/streamer.hpp"
 #include "bertgen/ops/search.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The settings of one beam search; all items of a batch share them.
 struct BeamSettings {

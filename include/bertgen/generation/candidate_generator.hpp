@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/stopping_criteria.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Guesses what greedy search or sampling will say. The search takes what it would have said itself and no more, so a
 /// wrong guess costs time and changes nothing.

@@ -7,9 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// When a beam search with enough finished hypotheses ends.
 enum class EarlyStopping : std::uint8_t {

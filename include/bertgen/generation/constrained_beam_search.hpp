@@ -2,10 +2,11 @@
 // (GenerationMixin._constrained_beam_search).
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/beam_hypotheses.hpp"
 #include "bertgen/generation/constraints.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The search for one item: beside the best continuations stand those that are progress with the words, and of all
 /// these the best of each degree of progress go on.

@@ -7,10 +7,11 @@
 #include <span>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/generation/config.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// A sequence's progress through words of which it must have each, in any order. One word is worked on at a time: a
 /// token that does not continue it starts it anew.

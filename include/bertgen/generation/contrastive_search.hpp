@@ -2,9 +2,10 @@
 // (GenerationMixin._contrastive_search).
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/sample.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 struct ContrastiveSettings {
   std::size_t top_k = 50;

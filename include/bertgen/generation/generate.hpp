@@ -1,13 +1,14 @@
 // generate(): from source ids to generated ids, by the search that the configuration names.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/assistant.hpp"
 #include "bertgen/generation/constrained_beam_search.hpp"
 #include "bertgen/generation/contrastive_search.hpp"
 #include "bertgen/generation/generate_inputs.hpp"
 #include "bertgen/generation/group_beam_search.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The generated sequences: num_return_sequences for each input, in order, best first. Unlike transformers', rows are
 /// not padded to one length.

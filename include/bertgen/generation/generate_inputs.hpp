@@ -6,12 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/config.hpp"
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/sequence.hpp"
 #include "bertgen/models/encoder_decoder.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// What goes into generate(), under transformers' names; one vector a sequence.
 struct GenerateInputs {

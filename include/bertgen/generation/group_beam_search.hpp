@@ -2,9 +2,10 @@
 // (GenerationMixin._group_beam_search).
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/beam_hypotheses.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The search for one item: groups of beams that each search by themselves, one after the other within a step, so that
 /// a later one can be told what earlier ones chose (LogitsContext::earlier_groups).

@@ -11,12 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/generation/config.hpp"
 #include "bertgen/ops/softmax.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The row whose next token is being chosen.
 struct LogitsContext {

@@ -3,9 +3,10 @@
 
 #include <numeric>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/logits_processor.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 namespace warpers {
 
 using processors::banned;

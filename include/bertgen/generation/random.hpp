@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Philox 4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): four random
 /// words of a key and a counter.

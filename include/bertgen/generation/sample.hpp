@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/candidate_generator.hpp"
 #include "bertgen/generation/random.hpp"
 #include "bertgen/generation/score_rules.hpp"
@@ -10,7 +11,7 @@
 #include "bertgen/generation/streamer.hpp"
 #include "bertgen/ops/search.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The likeliest token; among equal scores the lowest id.
 template <typename T>

@@ -3,9 +3,10 @@
 
 #include <typeinfo>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/logits_warper.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 namespace detail {
 
 template <typename T>

@@ -4,9 +4,10 @@
 #include <cstddef>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// One source to generate from, with what its search starts from.
 struct GenerationItem {

@@ -6,10 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/sequence.hpp"
 #include "bertgen/models/encoder_decoder.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// What a search needs room for.
 struct StepLimits {

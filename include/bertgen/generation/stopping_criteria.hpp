@@ -11,9 +11,10 @@
 #include <utility>
 
 #include "bertgen/core/error.hpp"
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/sequence.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// A caller's own rule: whether a sequence, prompt included, is complete by its last id.
 using StoppingCriterion = std::function<bool(std::span<const TokenId> ids)>;

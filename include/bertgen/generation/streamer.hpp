@@ -5,9 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Receives the ids of one answer from generate(), on its thread (transformers' BaseStreamer). TextStreamer in
 /// pipelines/text_streamer.hpp makes text of them. What put() throws, generate() throws.

@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The files of a checkpoint directory.
 struct CheckpointFiles {

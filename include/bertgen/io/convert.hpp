@@ -3,9 +3,10 @@
 
 #include <filesystem>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/io/checkpoint.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Writes the checkpoint of `source` to `destination`: config.json, which says the new type; generation_config.json and
 /// the files of a tokenizer as they are; model.safetensors with every tensor under the name that transformers 5 gives

@@ -7,7 +7,9 @@
 #include <span>
 #include <string>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// A read-only memory map of a whole file, unmapped with its last owner. The file must not shrink while it is mapped.
 class MappedFile {

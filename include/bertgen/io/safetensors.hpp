@@ -6,9 +6,10 @@
 #include <optional>
 #include <string>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// What a file holds besides tensors: its `__metadata__`.
 using SafetensorsMetadata = std::map<std::string, std::string>;

@@ -3,9 +3,10 @@
 
 #include <filesystem>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// How a file of torch.save is laid out.
 enum class TorchFormat {

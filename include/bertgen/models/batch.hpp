@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "bertgen/core/error.hpp"
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/ops/attention.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The rows of a batch: sequence s has rows [offsets[s], offsets[s + 1]).
 struct PackedBatch {

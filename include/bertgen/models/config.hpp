@@ -6,10 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/models/family.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The architecture of one half, encoder or decoder, of any family. Fields and defaults are those of Hugging Face's
 /// BertGenerationConfig, for other families see defaults(). What else a file says (dropout, labels, fields that

@@ -1,10 +1,11 @@
 // The decoder with its language-model head: token ids, and an encoder's states, to scores of the next token.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/models/encoder.hpp"
 #include "bertgen/nn/lm_head.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// New tokens of a cache's rows: row r's are at [offsets[r], offsets[r + 1]) of each list.
 template <typename T>

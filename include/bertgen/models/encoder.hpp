@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/io/checkpoint.hpp"
 #include "bertgen/models/batch.hpp"
 #include "bertgen/models/config.hpp"
@@ -15,7 +16,7 @@
 #include "bertgen/nn/embeddings.hpp"
 #include "bertgen/nn/layer.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// How a checkpoint is loaded. What is set replaces what the directory's config.json says, as keywords of Hugging
 /// Face's from_pretrained do.

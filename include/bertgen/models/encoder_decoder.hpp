@@ -9,11 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/models/decoder.hpp"
 #include "bertgen/models/encoder.hpp"
 #include "bertgen/ops/cross_entropy.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 struct GenerationConfig;
 template <typename T>

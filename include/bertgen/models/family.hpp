@@ -3,10 +3,11 @@
 
 #include <string_view>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
 #include "bertgen/nn/lm_head.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// One family. All run through the same encoder and decoder; this is all that differs.
 struct Family {

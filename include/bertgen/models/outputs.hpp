@@ -5,9 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/nn/cache.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The attention weights of each layer: of each sequence [heads, queries, keys], 0 where a query sees no key. Keys are
 /// all positions of the sequence, hidden ones and those in a cache too.

@@ -1,11 +1,12 @@
 // Multi-head attention with its projections: BertGenerationAttention, for a layer's own rows and for the encoder's.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/nn/cache.hpp"
 #include "bertgen/nn/layer_norm.hpp"
 #include "bertgen/ops/attention.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Sizes and settings that all layers of an encoder or decoder share.
 struct LayerConfig {

@@ -10,11 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/pages.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/ops/attention.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Keys and values of a decoder (Hugging Face's EncoderDecoderCache). Self-attention: each token of each row has a slot
 /// that holds its keys and values of every layer; a row is the list of its tokens' slots. Rows that continue the same

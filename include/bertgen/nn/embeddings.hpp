@@ -3,11 +3,12 @@
 
 #include <span>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/nn/layer_norm.hpp"
 #include "bertgen/ops/embedding.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// hidden = LayerNorm((word_embeddings[id] + token_type_embeddings[type]) + position_embeddings[position]), without the
 /// types where the family has none.

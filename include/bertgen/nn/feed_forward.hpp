@@ -1,9 +1,10 @@
 // The two dense layers of a block: BertIntermediate and BertOutput.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/nn/layer_norm.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// hidden = LayerNorm(output(act(intermediate(hidden))) + hidden).
 template <typename T>

@@ -4,10 +4,11 @@
 
 #include <optional>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/nn/attention.hpp"
 #include "bertgen/nn/feed_forward.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// An encoder's layer, or with `crossattention` a decoder's. Immutable.
 template <typename T>

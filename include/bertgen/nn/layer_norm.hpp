@@ -1,10 +1,11 @@
 // torch.nn.LayerNorm, alone and behind the dense layer that ends every BERT block.
 #pragma once
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/nn/linear.hpp"
 #include "bertgen/ops/layer_norm.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Layer normalisation with its weights.
 template <typename T>

@@ -5,10 +5,11 @@
 #include <initializer_list>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
 #include "bertgen/ops/matmul.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// y = x · weightᵀ + bias; several layers that read the same input are one product whose outputs lie side by side.
 template <typename T>

@@ -4,9 +4,10 @@
 #include <optional>
 #include <string_view>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/nn/attention.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Where a family keeps its head, and what stands before the product.
 struct LMHeadNames {

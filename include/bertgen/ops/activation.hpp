@@ -5,10 +5,11 @@
 #include <cmath>
 #include <string_view>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/workspace.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 enum class Activation : std::uint8_t {
   linear,

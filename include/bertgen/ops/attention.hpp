@@ -7,11 +7,12 @@
 #include <span>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/workspace.hpp"
 #include "bertgen/ops/softmax.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Consecutive query rows that look at one list of keys: a source sentence, a decoder row with its history, or the
 /// beams of one source. What a mask would hide is left out of the list, so no mask is needed.

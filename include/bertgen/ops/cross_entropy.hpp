@@ -5,11 +5,12 @@
 #include <span>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/token.hpp"
 #include "bertgen/ops/softmax.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The label of a position that does not count (torch's ignore_index).
 inline constexpr TokenId ignored_label = -100;

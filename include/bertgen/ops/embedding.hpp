@@ -4,11 +4,12 @@
 #include <cstdint>
 #include <span>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/weights.hpp"
 #include "bertgen/core/workspace.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// y[i] += table[ids[i]]. The table [entries, hidden] stays in the type it is stored in and is widened row by row, so
 /// only the rows in use are read. y: [ids, hidden]. `what` ("token id", "position") names the index in the

@@ -3,10 +3,11 @@
 
 #include <cmath>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/workspace.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// y = (x + residual − mean) / √(variance + epsilon) · weight + bias, row by row, with the biased variance
 /// (torch.nn.LayerNorm). x, y: [rows, hidden]; weight, bias: [hidden]; residual: as x, or empty for none.

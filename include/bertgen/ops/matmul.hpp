@@ -6,12 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/weights.hpp"
 #include "bertgen/core/workspace.hpp"
 #include "bertgen/ops/activation.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Who multiplies.
 enum class MatmulBackend : std::uint8_t {

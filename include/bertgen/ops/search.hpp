@@ -5,7 +5,9 @@
 #include <limits>
 #include <span>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// The first of the largest elements; 0 if nothing is above −∞. NaN is above nothing.
 template <typename T>

@@ -7,7 +7,9 @@
 #include <limits>
 #include <span>
 
-namespace bertgen {
+#include "bertgen/core/export.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
 
 /// log Σ exp(x), computed around the largest element. −∞ for an empty row and for one of −∞ only; NaN if x has one.
 template <typename T>

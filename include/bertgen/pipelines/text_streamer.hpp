@@ -10,10 +10,11 @@
 #include <queue>
 #include <string>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/streamer.hpp"
 #include "bertgen/tokenizers/tokenizer.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// How a streamer makes text of ids.
 struct TextStreamerOptions {

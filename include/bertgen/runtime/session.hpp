@@ -3,9 +3,10 @@
 
 #include <memory>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/generation/generate.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Physical cores that this process may run on; at least 1.
 int physical_cores();

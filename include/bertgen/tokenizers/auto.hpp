@@ -4,9 +4,10 @@
 #include <filesystem>
 #include <memory>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/tokenizers/tokenizer.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Hugging Face's AutoTokenizer: chooses by the files of a directory.
 class AutoTokenizer {

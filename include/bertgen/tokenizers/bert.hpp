@@ -9,9 +9,10 @@
 #include <string_view>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/tokenizers/tokenizers_backend.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// How BertTokenizer prepares a text; names and defaults of transformers' `BertTokenizer`.
 struct BertNormalization {

@@ -8,9 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/tokenizers/tokenizer.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// Text to the ids of a SentencePiece vocabulary (`spiece.model`) and back, equal to transformers 5's
 /// `BertGenerationTokenizer`.

@@ -8,9 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/tokenizers/tokenizers_backend.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 /// How RobertaTokenizer treats spaces; names and defaults of transformers' `RobertaTokenizer`.
 struct ByteLevelOptions {

@@ -11,9 +11,10 @@
 #include <string_view>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/token.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 namespace detail {
 class AddedTokenMatcher;

@@ -10,9 +10,10 @@
 #include <string_view>
 #include <vector>
 
+#include "bertgen/core/export.hpp"
 #include "bertgen/tokenizers/tokenizer.hpp"
 
-namespace bertgen {
+namespace BERTGEN_PUBLIC bertgen {
 
 namespace detail {
 struct TokenizerFiles;
