@@ -126,6 +126,9 @@ class Tensor {
     }
   }
 
+  /// A copy of elements that lie without gaps.
+  Tensor(Shape shape, const T* data) : shape_(shape), values_(data, data + shape.size()) {}
+
   T* data() { return values_.data(); }
   const T* data() const { return values_.data(); }
   const Shape& shape() const { return shape_; }

@@ -35,6 +35,8 @@ struct GenerateArguments {
   const BasicEncoderDecoderModel<T>* assistant_model = nullptr;
   /// Rules beside the configuration's that complete a sequence; not in group and constrained beam search.
   std::vector<StoppingCriterion> stopping_criteria = {};
+  /// What model.encode() gave for these input_ids, attention_mask and token_type_ids: the encoder does not run again.
+  const EncoderOutput<T>* encoder_outputs = nullptr;
   TokenText token_text = {};  ///< what stop_strings are looked for in: the tokenizer's token_text()
   /// One a row of input_ids, or null; empty: none. A search that takes one token after another hands over each, beam
   /// searches what all their beams share, which the best sequence begins with.
@@ -104,18 +106,39 @@ void check_streamers(const GenerateCall<T>& call) {
   }
 }
 
-/// The encoder's states; none where the caller stopped it.
+/// Makes the cache attend to the sources; false where the caller stopped the encoder.
 template <typename T>
-std::optional<Tensor<T>> encode(const GenerateCall<T>& call, const PackedBatch& sources) {
+bool encode(const GenerateCall<T>& call, EncoderDecoderCache<T>& cache) {
+  const PackedBatch sources = call.model.encoder().pack(call.inputs.input_ids, call.inputs.attention_mask,
+                                                        HiddenPositions::drop, call.inputs.token_type_ids);
+  if (call.arguments.encoder_outputs != nullptr) {
+    // Their rows are those of all positions, hidden ones too.
+    call.model.attend_to(*call.arguments.encoder_outputs, call.inputs.attention_mask, cache, call.workspace);
+    return true;
+  }
   std::stop_source either;
   const auto request = [&either] { either.request_stop(); };
   const std::stop_callback stop(call.arguments.stop_token, request);
   const std::stop_callback cancel(call.arguments.cancel_token, request);
   try {
-    return call.model.encoder().forward(sources, call.workspace, either.get_token());
+    const Tensor<T> states = call.model.encoder().forward(sources, call.workspace, either.get_token());
+    call.model.attend_to(sources, states, cache, call.workspace);
+    return true;
   } catch (const CancelledError&) {
     if (call.arguments.cancel_token.stop_requested()) throw;
-    return std::nullopt;
+    return false;
+  }
+}
+
+/// Refuses an encoder's outputs that are not of the inputs.
+template <typename T>
+void check_encoder_outputs(const GenerateCall<T>& call) {
+  if (call.arguments.encoder_outputs == nullptr) return;
+  const std::vector<std::size_t>& lengths = call.arguments.encoder_outputs->lengths;
+  const std::vector<TokenIds>& ids = call.inputs.input_ids;
+  const auto same = [](std::size_t length, const TokenIds& row) { return length == row.size(); };
+  if (!std::equal(lengths.begin(), lengths.end(), ids.begin(), ids.end(), same)) {
+    throw ShapeError("encoder_outputs: expected those of input_ids, got others by their lengths");
   }
 }
 
@@ -251,22 +274,20 @@ BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const 
                                      streams};
   detail::check_assistant(call, output.warnings);
   detail::check_streamers(call);
+  detail::check_encoder_outputs(call);
   if (call.items.empty()) return output;
   std::size_t longest = 0;
   for (const GenerationItem& item : call.items) longest = std::max(longest, item.max_length);
 
   const auto candidates = detail::make_candidates(call);
   const StepLimits limits = detail::step_limits(call, candidates.get());
-  const PackedBatch sources =
-      model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
   EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
-  const std::optional<Tensor<T>> states = detail::encode(call, sources);
+  const bool encoded = detail::encode(call, cache);
   for (std::size_t i = 0; i < call.items.size(); ++i) streams.put(i, call.items[i].prompt);
-  if (!states) {
+  if (!encoded) {
     output.sequences = detail::prompts_alone(call);
     return output;
   }
-  model.attend_to(sources, *states, cache, workspace);
   stopping.start_clock();
   Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
 

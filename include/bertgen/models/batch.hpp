@@ -24,6 +24,9 @@ struct PackedBatch {
   std::size_t size() const { return offsets.size() - 1; }
 };
 
+/// The places of one sequence in the position table.
+using PositionIds = std::vector<std::int32_t>;
+
 /// What becomes of positions whose mask is 0. Attention sees them in neither case.
 enum class HiddenPositions : bool {
   keep,  ///< they are rows of the batch, so results have the shape of the input
@@ -59,13 +62,16 @@ inline void write_positions(std::span<const TokenId> ids, std::size_t past_lengt
   }
 }
 
-/// Lays sequences one after another. Positions are those of write_positions(), hidden ids counted too. A row of
-/// token_type_ids may be empty: all 0. Throws ShapeError as check_parallel does.
+/// Lays sequences one after another. Positions are those of write_positions(), hidden ids counted too, unless
+/// position_ids has them. A row of token_type_ids or position_ids may be empty: all 0, and as counted. Throws
+/// ShapeError as check_parallel does.
 inline PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
                         HiddenPositions hidden, std::span<const TokenIds> token_type_ids = {},
-                        std::optional<TokenId> padding_idx = std::nullopt) {
+                        std::optional<TokenId> padding_idx = std::nullopt,
+                        std::span<const PositionIds> position_ids = {}) {
   check_parallel("attention_mask", input_ids, attention_mask);
   check_parallel("token_type_ids", input_ids, token_type_ids);
+  check_parallel("position_ids", input_ids, position_ids);
   PackedBatch batch;
   bool any_hidden = false;
   std::vector<std::int32_t> positions;
@@ -75,6 +81,7 @@ inline PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const Att
     std::vector<std::int32_t> keys;
     positions.resize(input_ids[s].size());
     write_positions(input_ids[s], 0, padding_idx, positions.data());
+    if (!position_ids.empty() && !position_ids[s].empty()) positions = position_ids[s];
     for (std::size_t i = 0; i < input_ids[s].size(); ++i) {
       const bool visible = !masked || attention_mask[s][i] != 0;
       if (!visible && hidden == HiddenPositions::drop) continue;
@@ -89,6 +96,26 @@ inline PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const Att
   }
   if (!any_hidden) batch.key_lists.clear();
   return batch;
+}
+
+/// The flags of all ids, one after another; empty if there are none. Throws ShapeError as check_parallel does.
+inline AttentionMask joined_mask(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
+                                 const char* field = "attention_mask") {
+  check_parallel(field, input_ids, attention_mask);
+  AttentionMask mask;
+  for (std::size_t s = 0; s < attention_mask.size(); ++s) {
+    AttentionMask row = attention_mask[s];
+    row.resize(input_ids[s].size(), 1);
+    mask.insert(mask.end(), row.begin(), row.end());
+  }
+  return mask;
+}
+
+/// Ids in place of those of sequences with these lengths that are given as vectors: none is `padding_idx`.
+inline std::vector<TokenIds> stand_in_ids(std::span<const std::size_t> lengths, std::optional<TokenId> padding_idx) {
+  std::vector<TokenIds> ids;
+  for (std::size_t length : lengths) ids.emplace_back(length, padding_idx == 0 ? 1 : 0);
+  return ids;
 }
 
 /// Groups in which each sequence attends to all of itself that is visible. Refers to the batch.
@@ -106,6 +133,19 @@ inline std::vector<AttentionGroup> self_attention_groups(const PackedBatch& batc
     groups.push_back(group);
   }
   return groups;
+}
+
+/// The same groups, with the positions of their keys.
+inline std::vector<AttentionRows> self_attention_rows(const PackedBatch& batch) {
+  std::vector<AttentionRows> rows;
+  for (const AttentionGroup& group : self_attention_groups(batch)) {
+    std::vector<std::int32_t> places;
+    for (std::size_t key = 0; group.key_index != nullptr && key < group.key_count; ++key) {
+      places.push_back(group.key_index[key] - static_cast<std::int32_t>(group.query_begin));
+    }
+    rows.push_back({group, group.query_count, std::move(places)});
+  }
+  return rows;
 }
 
 }  // namespace bertgen

@@ -6,6 +6,17 @@
 
 namespace bertgen {
 
+/// New tokens of a cache's rows: row r's are at [offsets[r], offsets[r + 1]) of each list.
+template <typename T>
+struct DecoderTokens {
+  std::span<const TokenId> input_ids;
+  std::span<const std::size_t> offsets;
+  std::span<const std::uint8_t> attention_mask = {};  ///< 0 hides a token from all queries; empty: none is hidden
+  std::span<const TokenId> token_type_ids = {};       ///< empty: all 0
+  std::span<const std::int32_t> position_ids = {};    ///< empty: those after what the cache has
+  TensorView<const T> inputs_embeds = {};             ///< [ids, hidden_size], in place of the ids' embeddings
+};
+
 /// The decoder of any family with its head, as Hugging Face's AutoModelForCausalLM (BertGenerationDecoder,
 /// BertLMHeadModel, RobertaForCausalLM). All methods are const and thread-safe, given a Workspace and a cache a thread.
 template <typename T>
@@ -63,19 +74,29 @@ class BasicDecoder {
   /// the cache changes.
   void forward(std::span<const TokenId> ids, std::span<const std::size_t> offsets, std::span<const std::uint8_t> mask,
                EncoderDecoderCache<T>& cache, TensorView<T> hidden, Workspace& workspace) const {
-    {
-      Workspace::Scope scope(workspace);
-      const auto positions = scope.take<std::int32_t>({ids.size()});
-      for (std::size_t row = 0; row + 1 < offsets.size(); ++row) {
-        write_positions(ids.subspan(offsets[row], offsets[row + 1] - offsets[row]), cache.length(row),
-                        config_.padding_idx(), positions.data() + offsets[row]);
+    forward({ids, offsets, mask}, cache, hidden, workspace);
+  }
+  /// The same with all that tokens may have. `record`: takes what it asks for.
+  void forward(const DecoderTokens<T>& tokens, EncoderDecoderCache<T>& cache, TensorView<T> hidden,
+               Workspace& workspace, ForwardRecord<T>* record = nullptr) const {
+    embed(tokens, cache, hidden, workspace);
+    cache.append(tokens.offsets, tokens.attention_mask, config_.is_decoder);
+    std::optional<AttentionRecord<T>> self;
+    std::optional<AttentionRecord<T>> cross;
+    if (record != nullptr) {
+      record->keep(hidden);
+      if (record->output_attentions) {
+        self.emplace(cache.self_rows());
+        cross.emplace(cache.cross_rows(tokens.offsets));
       }
-      stack_.embeddings().forward(ids, {}, {positions.data(), ids.size()}, hidden, workspace);
     }
-    cache.append(offsets, mask, config_.is_decoder);
     for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
-      stack_.layers()[i].forward(hidden, cache, i, workspace);
+      stack_.layers()[i].forward(hidden, cache, i, workspace, self ? &*self : nullptr, cross ? &*cross : nullptr);
+      if (record != nullptr) record->keep(hidden);
     }
+    if (record == nullptr || !record->output_attentions) return;
+    record->attentions = std::move(self->weights);
+    record->cross_attentions = std::move(cross->weights);
   }
 
   /// Scores of the next token. hidden: [rows, hidden_size], logits: [rows, vocab_size].
@@ -94,13 +115,7 @@ class BasicDecoder {
   Tensor<T> forward(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
                     EncoderDecoderCache<T>& cache, Workspace& workspace) const {
     const PackedBatch batch = pack(input_ids, {}, HiddenPositions::keep);
-    check_parallel("attention_mask", input_ids, attention_mask);
-    AttentionMask mask;  // [rows]
-    for (std::size_t s = 0; s < attention_mask.size(); ++s) {
-      AttentionMask row = attention_mask[s];
-      row.resize(input_ids[s].size(), 1);
-      mask.insert(mask.end(), row.begin(), row.end());
-    }
+    const AttentionMask mask = joined_mask(input_ids, attention_mask);
     Tensor<T> hidden({batch.rows(), config_.hidden_size});
     forward(batch.input_ids, batch.offsets, mask, cache, hidden, workspace);
     Tensor<T> scores({batch.rows(), config_.vocab_size});
@@ -109,6 +124,21 @@ class BasicDecoder {
   }
 
  private:
+  /// What enters the first layer. RoBERTa counts the positions of vectors from the first, whatever the cache has.
+  void embed(const DecoderTokens<T>& tokens, const EncoderDecoderCache<T>& cache, TensorView<T> hidden,
+             Workspace& workspace) const {
+    const auto& [ids, offsets, mask, types, given, vectors] = tokens;
+    if (!given.empty()) return stack_.embeddings().forward(ids, types, given, hidden, workspace, vectors);
+    Workspace::Scope scope(workspace);
+    const auto positions = scope.take<std::int32_t>({ids.size()});
+    for (std::size_t row = 0; row + 1 < offsets.size(); ++row) {
+      const bool anew = vectors.size() != 0 && config_.padding_idx();
+      write_positions(ids.subspan(offsets[row], offsets[row + 1] - offsets[row]), anew ? 0 : cache.length(row),
+                      config_.padding_idx(), positions.data() + offsets[row]);
+    }
+    stack_.embeddings().forward(ids, types, {positions.data(), ids.size()}, hidden, workspace, vectors);
+  }
+
   TransformerConfig config_;
   TransformerStack<T> stack_;
   LMHead<T> lm_head_;

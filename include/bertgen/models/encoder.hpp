@@ -11,6 +11,7 @@
 #include "bertgen/io/checkpoint.hpp"
 #include "bertgen/models/batch.hpp"
 #include "bertgen/models/config.hpp"
+#include "bertgen/models/outputs.hpp"
 #include "bertgen/nn/embeddings.hpp"
 #include "bertgen/nn/layer.hpp"
 
@@ -93,16 +94,24 @@ class BasicEncoder {
   void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   /// The last layer's output. Result: [rows, hidden_size], for sequences of equal length that is
-  /// [batch, length, hidden_size]. Throws ArgumentError for an id outside the vocabulary or a sequence longer than
+  /// [batch, length, hidden_size]. `record`: takes what it asks for. inputs_embeds: [rows, hidden_size] in place of the
+  /// ids' embeddings, or empty. Throws ArgumentError for an id outside the vocabulary or a sequence longer than
   /// max_position_embeddings; CancelledError where `cancel` is requested between two layers.
-  Tensor<T> forward(const PackedBatch& batch, Workspace& workspace, const std::stop_token& cancel = {}) const {
+  Tensor<T> forward(const PackedBatch& batch, Workspace& workspace, const std::stop_token& cancel = {},
+                    ForwardRecord<T>* record = nullptr, TensorView<const T> inputs_embeds = {}) const {
     Tensor<T> hidden({batch.rows(), config_.hidden_size});
-    stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace);
+    stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace,
+                                inputs_embeds);
+    if (record != nullptr) record->keep(hidden);
     const std::vector<AttentionGroup> groups = self_attention_groups(batch);
+    std::optional<AttentionRecord<T>> attentions;
+    if (record != nullptr && record->output_attentions) attentions.emplace(self_attention_rows(batch));
     for (const Layer<T>& layer : stack_.layers()) {
       if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
-      layer.forward(hidden.view(), groups, workspace);
+      layer.forward(hidden.view(), groups, workspace, attentions ? &*attentions : nullptr);
+      if (record != nullptr) record->keep(hidden);
     }
+    if (record != nullptr && attentions) record->attentions = std::move(attentions->weights);
     return hidden;
   }
   /// As transformers' forward: a row for every id, hidden by the mask or not. attention_mask and token_type_ids: as
@@ -113,8 +122,9 @@ class BasicEncoder {
   }
   /// Lays sequences one after another, with this family's positions. Throws ShapeError as bertgen::pack does.
   PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const AttentionMask> attention_mask,
-                   HiddenPositions hidden, std::span<const TokenIds> token_type_ids = {}) const {
-    return bertgen::pack(input_ids, attention_mask, hidden, token_type_ids, config_.padding_idx());
+                   HiddenPositions hidden, std::span<const TokenIds> token_type_ids = {},
+                   std::span<const PositionIds> position_ids = {}) const {
+    return bertgen::pack(input_ids, attention_mask, hidden, token_type_ids, config_.padding_idx(), position_ids);
   }
 
  private:

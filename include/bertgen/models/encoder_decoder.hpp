@@ -24,19 +24,14 @@ struct BasicGenerateOutput;
 struct EncoderDecoderInputs {
   std::vector<TokenIds> input_ids = {};
   std::vector<AttentionMask> attention_mask = {};
-  std::vector<TokenIds> token_type_ids = {};  ///< of the source
+  std::vector<TokenIds> token_type_ids = {};   ///< of the source
+  std::vector<PositionIds> position_ids = {};  ///< of the source
   std::vector<TokenIds> decoder_input_ids = {};
+  /// Of decoder_input_ids alone: what is hidden in past_key_values stays so.
   std::vector<AttentionMask> decoder_attention_mask = {};
+  std::vector<TokenIds> decoder_token_type_ids = {};
+  std::vector<PositionIds> decoder_position_ids = {};
   std::vector<TokenIds> labels = {};  ///< −100 does not count
-};
-
-/// What comes out of it.
-template <typename T>
-struct Seq2SeqLMOutput {
-  std::optional<T> loss;                ///< with labels: mean −log-probability of those that count
-  std::vector<T> label_log_probs;       ///< with labels: of each that counts, in order
-  Tensor<T> logits;                     ///< [decoder rows, vocab_size], row after row of each sequence
-  Tensor<T> encoder_last_hidden_state;  ///< [encoder rows, encoder hidden_size]
 };
 
 /// Hugging Face's EncoderDecoderModel. Immutable; all methods are const and thread-safe, given a Workspace a thread.
@@ -108,35 +103,59 @@ class BasicEncoderDecoderModel {
     decoder_.attend_to(projected, sources, cache, workspace);
   }
 
-  /// One pass over whole sequences. With labels and without decoder_input_ids these are the labels shifted right,
-  /// with the mask that transformers gives them. Throws ShapeError, ArgumentError, and ConfigError if shifting needs
-  /// an id that config() lacks.
-  Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs, Workspace& workspace) const {
+  /// The encoder's part of forward(), for ForwardArguments::encoder_outputs: encode once, decode many times. Throws as
+  /// forward() does.
+  EncoderOutput<T> encode(const EncoderDecoderInputs& inputs, Workspace& workspace,
+                          const ForwardArguments<T>& arguments = {}) const {
+    if (!inputs.input_ids.empty() && !arguments.inputs_embeds.empty()) {
+      throw ArgumentError("forward: expected input_ids or inputs_embeds, got both");
+    }
+    EncoderOutput<T> output;
+    const Tensor<T> embeds =
+        joined_embeds("inputs_embeds", arguments.inputs_embeds, config_.encoder.hidden_size, output.lengths);
+    for (const TokenIds& row : inputs.input_ids) output.lengths.push_back(row.size());
     const PackedBatch sources =
-        encoder_.pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::keep, inputs.token_type_ids);
-    std::vector<TokenIds> decoder_ids = inputs.decoder_input_ids;
-    std::vector<AttentionMask> decoder_mask = inputs.decoder_attention_mask;
-    if (decoder_ids.empty()) shift_right(inputs.labels, decoder_ids, decoder_mask);
-    if (decoder_ids.size() != inputs.input_ids.size()) {
-      throw ShapeError("decoder_input_ids: expected " + std::to_string(inputs.input_ids.size()) +
-                       " sequences, as in input_ids, got " + std::to_string(decoder_ids.size()));
+        encoder_.pack(embeds.empty() ? inputs.input_ids : stand_in_ids(output.lengths, config_.encoder.padding_idx()),
+                      inputs.attention_mask, HiddenPositions::keep, inputs.token_type_ids, inputs.position_ids);
+    ForwardRecord<T> record{arguments.output_hidden_states, arguments.output_attentions};
+    output.last_hidden_state = encoder_.forward(sources, workspace, {}, &record, embeds);
+    output.hidden_states = std::move(record.hidden_states);
+    output.attentions = std::move(record.attentions);
+    return output;
+  }
+
+  /// Makes the decoder's cache attend to what encode() gave, one row a source; attention_mask as of input_ids, or
+  /// empty. Throws ShapeError.
+  void attend_to(const EncoderOutput<T>& states, std::span<const AttentionMask> attention_mask,
+                 EncoderDecoderCache<T>& cache, Workspace& workspace) const {
+    const PackedBatch sources = pack(stand_in_ids(states.lengths, {}), attention_mask, HiddenPositions::keep);
+    if (states.last_hidden_state.shape() != Shape{sources.rows(), config_.encoder.hidden_size}) {
+      throw ShapeError("encoder_outputs: expected " + to_string(Shape{sources.rows(), config_.encoder.hidden_size}) +
+                       " by their lengths, got " + to_string(states.last_hidden_state.shape()));
     }
+    attend_to(sources, states.last_hidden_state, cache, workspace);
+  }
+
+  /// One pass over whole sequences, or over what continues those in past_key_values. With labels and without
+  /// decoder_input_ids these are the labels shifted right, with the mask that transformers gives them. Throws
+  /// ShapeError, ArgumentError, and ConfigError if shifting needs an id that config() lacks.
+  Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs, Workspace& workspace,
+                             const ForwardArguments<T>& arguments = {}) const {
     Seq2SeqLMOutput<T> output;
-    output.encoder_last_hidden_state = encoder_.forward(sources, workspace);
-    EncoderDecoderCache<T> cache = decoder_.make_cache(sources.size());
-    attend_to(sources, output.encoder_last_hidden_state, cache, workspace);
-    output.logits = decoder_.forward(decoder_ids, decoder_mask, cache, workspace);
-    if (!inputs.labels.empty()) {
-      TokenIds labels;
-      for (std::size_t s = 0; s < inputs.labels.size(); ++s) {
-        if (s >= decoder_ids.size() || inputs.labels[s].size() != decoder_ids[s].size()) {
-          throw ShapeError("labels: expected one a decoder position in sequence " + std::to_string(s));
-        }
-        labels.insert(labels.end(), inputs.labels[s].begin(), inputs.labels[s].end());
-      }
-      output.label_log_probs = bertgen::label_log_probs<T>(output.logits, labels);
-      output.loss = cross_entropy<T>(output.label_log_probs);
+    std::optional<EncoderDecoderCache<T>> fresh;
+    if (arguments.encoder_outputs != nullptr) {
+      fresh = decoder_.make_cache(arguments.encoder_outputs->lengths.size());
+      attend_to(*arguments.encoder_outputs, inputs.attention_mask, *fresh, workspace);
+    } else if (arguments.past_key_values == nullptr) {
+      EncoderOutput<T> encoded = encode(inputs, workspace, arguments);
+      fresh = decoder_.make_cache(encoded.lengths.size());
+      attend_to(encoded, inputs.attention_mask, *fresh, workspace);
+      output.encoder_last_hidden_state = std::move(encoded.last_hidden_state);
+      output.encoder_hidden_states = std::move(encoded.hidden_states);
+      output.encoder_attentions = std::move(encoded.attentions);
     }
+    decode(inputs, arguments, fresh ? *fresh : *arguments.past_key_values, output, workspace);
+    if (arguments.use_cache) output.past_key_values = std::move(fresh);
     return output;
   }
 
@@ -148,6 +167,67 @@ class BasicEncoderDecoderModel {
   BasicGenerateOutput<T> generate(const std::vector<TokenIds>& input_ids) const;
 
  private:
+  /// The decoder's part of forward().
+  void decode(const EncoderDecoderInputs& inputs, const ForwardArguments<T>& arguments, EncoderDecoderCache<T>& cache,
+              Seq2SeqLMOutput<T>& output, Workspace& workspace) const {
+    std::vector<TokenIds> ids = inputs.decoder_input_ids;
+    std::vector<AttentionMask> mask = inputs.decoder_attention_mask;
+    std::vector<std::size_t> lengths;
+    const Tensor<T> embeds =
+        joined_embeds("decoder_inputs_embeds", arguments.decoder_inputs_embeds, config_.decoder.hidden_size, lengths);
+    if (!lengths.empty()) {
+      if (!ids.empty()) throw ArgumentError("forward: expected decoder_input_ids or decoder_inputs_embeds, got both");
+      ids = stand_in_ids(lengths, config_.decoder.padding_idx());
+    } else if (ids.empty()) {
+      shift_right(inputs.labels, ids, mask);
+    }
+    if (ids.size() != cache.rows()) {
+      throw ShapeError("decoder_input_ids: expected " + std::to_string(cache.rows()) +
+                       " sequences, as in input_ids, got " + std::to_string(ids.size()));
+    }
+    const AttentionMask flags = joined_mask(ids, mask, "decoder_attention_mask");
+    const PackedBatch batch =
+        pack(ids, {}, HiddenPositions::keep, inputs.decoder_token_type_ids, {}, inputs.decoder_position_ids);
+    DecoderTokens<T> tokens{batch.input_ids, batch.offsets, flags, batch.token_type_ids, {}, embeds};
+    if (!inputs.decoder_position_ids.empty()) tokens.position_ids = batch.position_ids;
+    ForwardRecord<T> record{arguments.output_hidden_states, arguments.output_attentions};
+    Tensor<T> hidden({batch.rows(), config_.decoder.hidden_size});
+    decoder_.forward(tokens, cache, hidden, workspace, &record);
+    output.logits = Tensor<T>({batch.rows(), config_.decoder.vocab_size});
+    decoder_.logits(hidden, output.logits, workspace);
+    output.decoder_hidden_states = std::move(record.hidden_states);
+    output.decoder_attentions = std::move(record.attentions);
+    output.cross_attentions = std::move(record.cross_attentions);
+    if (!inputs.labels.empty()) score_labels(inputs.labels, batch, output);
+  }
+
+  static void score_labels(const std::vector<TokenIds>& labels, const PackedBatch& batch, Seq2SeqLMOutput<T>& output) {
+    TokenIds all;
+    for (std::size_t s = 0; s < labels.size(); ++s) {
+      if (s >= batch.size() || labels[s].size() != batch.offsets[s + 1] - batch.offsets[s]) {
+        throw ShapeError("labels: expected one a decoder position in sequence " + std::to_string(s));
+      }
+      all.insert(all.end(), labels[s].begin(), labels[s].end());
+    }
+    output.label_log_probs = bertgen::label_log_probs<T>(output.logits, all);
+    output.loss = cross_entropy<T>(output.label_log_probs);
+  }
+
+  /// The vectors of all sequences, one after another, and how many each has.
+  static Tensor<T> joined_embeds(const char* field, const std::vector<Tensor<T>>& rows, std::size_t hidden,
+                                 std::vector<std::size_t>& lengths) {
+    std::vector<T> values;
+    for (const Tensor<T>& row : rows) {
+      if (row.shape().rank() != 2 || row.shape()[1] != hidden) {
+        throw ShapeError(std::string(field) + ": expected [length, " + std::to_string(hidden) + "] for sequence " +
+                         std::to_string(lengths.size()) + ", got " + to_string(row.shape()));
+      }
+      values.insert(values.end(), row.values().begin(), row.values().end());
+      lengths.push_back(row.shape()[0]);
+    }
+    return {Shape{values.size() / hidden, hidden}, std::move(values)};
+  }
+
   /// transformers' shift_tokens_right: the start token, then the labels without their last, −100 become padding, which
   /// the mask hides.
   void shift_right(const std::vector<TokenIds>& labels, std::vector<TokenIds>& ids,

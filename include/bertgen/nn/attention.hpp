@@ -17,6 +17,17 @@ struct LayerConfig {
   BuildOptions build;
 };
 
+/// The weights of each layer's attention, where they are asked for.
+template <typename T>
+struct AttentionRecord {
+  std::vector<AttentionRows> sequences;              ///< how they lie
+  std::vector<std::vector<Tensor<T>>> weights = {};  ///< layer -> sequence -> [heads, queries, keys]
+
+  void keep(TensorView<const T> queries, TensorView<const T> keys, std::size_t heads) {
+    weights.push_back(attention_weights<T>(queries, keys, sequences, heads));
+  }
+};
+
 /// hidden = output(attention(query(hidden), key(hidden), value(hidden)), hidden). One product gives all three.
 template <typename T>
 class SelfAttention {
@@ -32,7 +43,8 @@ class SelfAttention {
   std::size_t bytes() const { return query_key_value_.bytes() + output_.bytes(); }
 
   /// The rows attend to one another as `groups` say. hidden: [rows, hidden], replaced.
-  void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace) const {
+  void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace,
+               AttentionRecord<T>* record = nullptr) const {
     Workspace::Scope scope(workspace);
     const std::size_t size = hidden.cols();
     const auto projected = scope.take<T>({hidden.rows(), 3 * size});  // [rows, query | key | value]
@@ -40,11 +52,13 @@ class SelfAttention {
     const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
     attention<T>(projected.middle_cols(0, size), projected.middle_cols(size, size),
                  projected.middle_cols(2 * size, size), groups, heads_, context, workspace);
+    if (record != nullptr) record->keep(projected.middle_cols(0, size), projected.middle_cols(size, size), heads_);
     output_.forward(context, hidden, workspace);
   }
 
   /// The rows are the tokens last appended to `cache`; they attend to all tokens it shows them.
-  void forward(TensorView<T> hidden, EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace) const {
+  void forward(TensorView<T> hidden, EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace,
+               AttentionRecord<T>* record = nullptr) const {
     Workspace::Scope scope(workspace);
     const std::size_t size = hidden.cols();
     const auto projected = scope.take<T>({hidden.rows(), 3 * size});  // [rows, query | key | value]
@@ -54,6 +68,7 @@ class SelfAttention {
     const auto context = scope.take<T>(hidden.shape());       // [rows, hidden]
     attention<T>(projected.middle_cols(0, size), key_value.middle_cols(0, size), key_value.middle_cols(size, size),
                  cache.self_groups(), heads_, context, workspace);
+    if (record != nullptr) record->keep(projected.middle_cols(0, size), key_value.middle_cols(0, size), heads_);
     output_.forward(context, hidden, workspace);
   }
 
@@ -85,7 +100,7 @@ class CrossAttention {
 
   /// hidden: [rows, hidden], replaced; key_value as project() made it.
   void forward(TensorView<T> hidden, TensorView<const T> key_value, std::span<const AttentionGroup> groups,
-               Workspace& workspace) const {
+               Workspace& workspace, AttentionRecord<T>* record = nullptr) const {
     Workspace::Scope scope(workspace);
     const std::size_t size = hidden.cols();
     const auto query = scope.take<T>(hidden.shape());    // [rows, hidden]
@@ -93,6 +108,7 @@ class CrossAttention {
     query_.forward(hidden, query, workspace);
     attention<T>(query, key_value.middle_cols(0, size), key_value.middle_cols(size, size), groups, heads_, context,
                  workspace);
+    if (record != nullptr) record->keep(query, key_value.middle_cols(0, size), heads_);
     output_.forward(context, hidden, workspace);
   }
 

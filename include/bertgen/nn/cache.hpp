@@ -59,10 +59,16 @@ class EncoderDecoderCache {
     used_ += tokens;
     visible_.resize(tokens);
     self_groups_.clear();
+    if (places_.empty() && std::find(mask.begin(), mask.end(), 0) != mask.end()) begin_places();
     for (std::size_t row = 0; row < rows(); ++row) {
       std::vector<std::int32_t>& slots = slots_[row];
       for (std::size_t token = offsets[row]; token < offsets[row + 1]; ++token) {
-        if (mask.empty() || mask[token] != 0) slots.push_back(static_cast<std::int32_t>(first_new_ + token));
+        if (mask.empty() || mask[token] != 0) {
+          slots.push_back(static_cast<std::int32_t>(first_new_ + token));
+          if (!places_.empty()) {
+            places_[row].push_back(static_cast<std::int32_t>(positions_[row] + token - offsets[row]));
+          }
+        }
         visible_[token] = static_cast<std::int32_t>(slots.size());
       }
       positions_[row] += offsets[row + 1] - offsets[row];
@@ -87,6 +93,10 @@ class EncoderDecoderCache {
     slots_.swap(next_slots_);
     positions_.swap(next_positions_);
     sources_.swap(next_sources_);
+    if (places_.empty()) return;
+    std::vector<Places> places;
+    for (std::size_t parent : parents) places.push_back(places_[parent]);
+    places_ = std::move(places);
   }
 
   /// Row r forgets its last counts[r] tokens, none of which may be hidden.
@@ -94,6 +104,7 @@ class EncoderDecoderCache {
     for (std::size_t row = 0; row < rows(); ++row) {
       slots_[row].resize(slots_[row].size() - counts[row]);
       positions_[row] -= counts[row];
+      if (!places_.empty()) places_[row].resize(slots_[row].size());
     }
   }
 
@@ -104,6 +115,23 @@ class EncoderDecoderCache {
   /// All [slots, 2 · hidden] keys | values of a layer.
   TensorView<const T> self(std::size_t layer) const { return {self_[layer].get(), {used_, 2 * hidden_}}; }
   std::span<const AttentionGroup> self_groups() const { return self_groups_; }
+  /// A copy of a layer's keys | values of one row, [tokens that are not hidden, 2 · hidden]: Hugging Face's
+  /// past_key_values.
+  Tensor<T> key_values(std::size_t layer, std::size_t row) const {
+    Tensor<T> copy({slots_[row].size(), 2 * hidden_});
+    for (std::size_t i = 0; i < slots_[row].size(); ++i) {
+      std::copy_n(self(layer).row(static_cast<std::size_t>(slots_[row][i])), 2 * hidden_, copy.view().row(i));
+    }
+    return copy;
+  }
+  /// The last append()'s groups, one a row, with the positions of their keys.
+  std::vector<AttentionRows> self_rows() const {
+    std::vector<AttentionRows> rows;
+    for (std::size_t row = 0; row < this->rows(); ++row) {
+      rows.push_back({self_groups_[row], positions_[row], places_.empty() ? Places{} : places_[row]});
+    }
+    return rows;
+  }
 
   /// Sets where each source's rows lie in the packed encoder states: source s at [offsets[s], offsets[s + 1]). At
   /// first, row r attends to source r. `keys`, of one list a source, hides what they leave out; empty: all visible.
@@ -115,27 +143,58 @@ class EncoderDecoderCache {
   /// [source rows, 2 · hidden] keys | values of a layer; empty without cross-attention.
   Tensor<T>& cross(std::size_t layer) { return cross_[layer]; }
   std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
+  /// As self_rows(), for the tokens of these offsets; none without sources.
+  std::vector<AttentionRows> cross_rows(std::span<const std::size_t> offsets) const {
+    std::vector<AttentionRows> rows;
+    for (std::size_t row = 0; row < this->rows() && !source_offsets_.empty(); ++row) {
+      const AttentionGroup group = source_group(row, offsets);
+      const std::size_t source = sources_[row];
+      Places places;
+      for (std::size_t key = 0; group.key_index != nullptr && key < group.key_count; ++key) {
+        places.push_back(group.key_index[key] - static_cast<std::int32_t>(source_offsets_[source]));
+      }
+      rows.push_back({group, source_offsets_[source + 1] - source_offsets_[source], std::move(places)});
+    }
+    return rows;
+  }
 
  private:
+  using Places = std::vector<std::int32_t>;
+
+  /// From now on some token is hidden, and places_ says which position each slot of a row has.
+  void begin_places() {
+    for (const std::vector<std::int32_t>& slots : slots_) {
+      Places& places = places_.emplace_back(slots.size());
+      std::iota(places.begin(), places.end(), 0);
+    }
+  }
+
+  /// A row's tokens and the source that they attend to.
+  AttentionGroup source_group(std::size_t row, std::span<const std::size_t> offsets) const {
+    const std::size_t source = sources_[row];
+    AttentionGroup group{offsets[row],
+                         offsets[row + 1] - offsets[row],
+                         source_offsets_[source],
+                         source_offsets_[source + 1] - source_offsets_[source],
+                         nullptr,
+                         nullptr};
+    if (!source_keys_.empty()) {
+      group.key_index = source_keys_[source].data();
+      group.key_count = source_keys_[source].size();
+    }
+    return group;
+  }
+
   /// Neighbouring rows with the same source are one group: its keys are read once for all of them.
   void group_sources(std::span<const std::size_t> offsets) {
     cross_groups_.clear();
     if (source_offsets_.empty()) return;
     for (std::size_t row = 0; row < rows(); ++row) {
-      const std::size_t tokens = offsets[row + 1] - offsets[row];
       if (row > 0 && sources_[row] == sources_[row - 1]) {
-        cross_groups_.back().query_count += tokens;
-        continue;
+        cross_groups_.back().query_count += offsets[row + 1] - offsets[row];
+      } else {
+        cross_groups_.push_back(source_group(row, offsets));
       }
-      const std::size_t source = sources_[row];
-      AttentionGroup group{
-          offsets[row], tokens, source_offsets_[source], source_offsets_[source + 1] - source_offsets_[source],
-          nullptr,      nullptr};
-      if (!source_keys_.empty()) {
-        group.key_index = source_keys_[source].data();
-        group.key_count = source_keys_[source].size();
-      }
-      cross_groups_.push_back(group);
     }
   }
 
@@ -189,6 +248,7 @@ class EncoderDecoderCache {
   std::vector<std::vector<std::int32_t>> slots_, next_slots_;
   std::vector<std::size_t> positions_, next_positions_;
   std::vector<std::size_t> sources_, next_sources_;
+  std::vector<Places> places_;  ///< row -> positions of its slots; empty while none is hidden
   // What the last append() set.
   std::vector<std::int32_t> visible_;
   std::vector<AttentionGroup> self_groups_;

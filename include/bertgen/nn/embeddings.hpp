@@ -29,11 +29,17 @@ class Embeddings {
   const StoredTensor& word_embeddings() const { return word_embeddings_; }
 
   /// hidden: [ids, hidden]. types: one an id, or empty: all 0; a family without types ignores them, as transformers
-  /// does. Throws ArgumentError for an id outside the vocabulary, a type or a position outside its table.
+  /// does. inputs_embeds: [ids, hidden] in place of the words' embeddings, or empty. Throws ArgumentError for an id
+  /// outside the vocabulary, a type or a position outside its table.
   void forward(std::span<const TokenId> ids, std::span<const std::int32_t> types,
-               std::span<const std::int32_t> positions, TensorView<T> hidden, Workspace& workspace) const {
-    std::fill_n(hidden.data(), hidden.size(), T(0));
-    add_embedding<T>(word_embeddings_, ids, "token id", hidden, workspace);
+               std::span<const std::int32_t> positions, TensorView<T> hidden, Workspace& workspace,
+               TensorView<const T> inputs_embeds = {}) const {
+    if (inputs_embeds.size() != 0) {
+      hidden.matrix() = inputs_embeds.matrix();
+    } else {
+      std::fill_n(hidden.data(), hidden.size(), T(0));
+      add_embedding<T>(word_embeddings_, ids, "token id", hidden, workspace);
+    }
     if (token_type_embeddings_.data != nullptr) {
       Workspace::Scope scope(workspace);
       const auto zeros = scope.take<std::int32_t>({ids.size()});

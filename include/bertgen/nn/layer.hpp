@@ -26,17 +26,19 @@ class Layer {
     return attention_.bytes() + (crossattention_ ? crossattention_->bytes() : 0) + feed_forward_.bytes();
   }
 
-  /// In an encoder. hidden: [rows, hidden], replaced.
-  void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace) const {
-    attention_.forward(hidden, groups, workspace);
+  /// In an encoder. hidden: [rows, hidden], replaced. `record`: takes its attention weights.
+  void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace,
+               AttentionRecord<T>* record = nullptr) const {
+    attention_.forward(hidden, groups, workspace, record);
     feed_forward_.forward(hidden, workspace);
   }
 
   /// In a decoder, as its layer number `layer`; `cache` holds the past, and takes these rows' keys and values.
-  void forward(TensorView<T> hidden, EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace) const {
-    attention_.forward(hidden, cache, layer, workspace);
+  void forward(TensorView<T> hidden, EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace,
+               AttentionRecord<T>* record = nullptr, AttentionRecord<T>* cross_record = nullptr) const {
+    attention_.forward(hidden, cache, layer, workspace, record);
     if (crossattention_ && !cache.cross_groups().empty()) {
-      crossattention_->forward(hidden, cache.cross(layer), cache.cross_groups(), workspace);
+      crossattention_->forward(hidden, cache.cross(layer), cache.cross_groups(), workspace, cross_record);
     }
     feed_forward_.forward(hidden, workspace);
   }

@@ -3,7 +3,9 @@
 
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <span>
+#include <vector>
 
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/workspace.hpp"
@@ -63,6 +65,43 @@ void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView
     }
   }
 }
+/// One sequence's part of an attention, with the place of each key among all positions of its sequence.
+struct AttentionRows {
+  AttentionGroup group;
+  std::size_t positions = 0;             ///< keys, hidden ones included
+  std::vector<std::int32_t> place = {};  ///< [key_count]; empty: 0, 1, 2, …
+};
+
+/// What attention() weights the values by, once more and for looking at only: of each sequence
+/// [heads, queries, positions], 0 where a query does not see a key.
+template <typename T>
+std::vector<Tensor<T>> attention_weights(TensorView<const T> queries, TensorView<const T> keys,
+                                         std::span<const AttentionRows> sequences, std::size_t heads) {
+  const std::size_t head_dim = queries.cols() / heads;
+  const T scale = T(1) / std::sqrt(static_cast<T>(head_dim));
+  std::vector<Tensor<T>> all;
+  for (const auto& [group, positions, place] : sequences) {
+    Tensor<T> weights({heads, group.query_count, positions});
+    std::vector<T> scores;
+    for (std::size_t i = 0; i < heads * group.query_count; ++i) {
+      const std::size_t query = i % group.query_count;
+      const std::size_t first = i / group.query_count * head_dim;  // column of its head
+      const T* q = queries.row(group.query_begin + query) + first;
+      scores.clear();
+      for (std::size_t key = 0; key < group.keys_of(query); ++key) {
+        const T* k = keys.row(group.key_row(key)) + first;
+        scores.push_back(std::inner_product(q, q + head_dim, k, T(0)) * scale);
+      }
+      softmax<T>(scores);
+      for (std::size_t key = 0; key < scores.size(); ++key) {
+        weights[i * positions + (place.empty() ? key : static_cast<std::size_t>(place[key]))] = scores[key];
+      }
+    }
+    all.push_back(std::move(weights));
+  }
+  return all;
+}
+
 template <>
 void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
                       std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,

@@ -32,7 +32,9 @@ class BasicSession {
     return generate(inputs, model_->generation_config());
   }
   /// See EncoderDecoderModel::forward.
-  Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs) { return model_->forward(inputs, workspace_); }
+  Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs, const ForwardArguments<T>& arguments = {}) {
+    return model_->forward(inputs, workspace_, arguments);
+  }
 
  private:
   std::shared_ptr<const BasicEncoderDecoderModel<T>> model_;
