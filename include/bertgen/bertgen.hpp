@@ -24,6 +24,7 @@
 #include "bertgen/models/encoder.hpp"
 #include "bertgen/models/encoder_decoder.hpp"
 #include "bertgen/pipelines/text_streamer.hpp"
+#include "bertgen/runtime/scheduler.hpp"
 #include "bertgen/runtime/session.hpp"
 #include "bertgen/tokenizers/auto.hpp"
 #include "bertgen/tokenizers/bert.hpp"

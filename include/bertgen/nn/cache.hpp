@@ -138,10 +138,35 @@ class EncoderDecoderCache {
   void set_sources(std::vector<std::size_t> offsets, std::vector<std::vector<std::int32_t>> keys) {
     source_offsets_ = std::move(offsets);
     source_keys_ = std::move(keys);
+    first_new_source_row_ = 0;
     for (Tensor<T>& states : cross_) states = Tensor<T>({source_offsets_.back(), 2 * hidden_});
   }
-  /// [source rows, 2 · hidden] keys | values of a layer; empty without cross-attention.
+  /// Adds sources behind those that there are, all of them visible, source s with offsets[s + 1] - offsets[s] rows, and
+  /// for each a new row that attends to it. Sources that no row has any more make room.
+  void append_sources(std::span<const std::size_t> offsets) {
+    forget_sources();
+    if (source_offsets_.empty()) source_offsets_.push_back(0);
+    first_new_source_row_ = source_offsets_.back();
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+      sources_.push_back(source_offsets_.size() - 1);
+      source_offsets_.push_back(first_new_source_row_ + offsets[s + 1]);
+      slots_.emplace_back();
+      positions_.push_back(0);
+      if (!places_.empty()) places_.emplace_back();
+    }
+    for (Tensor<T>& states : cross_) {
+      if (source_offsets_.back() * 2 * hidden_ <= states.size()) continue;
+      Tensor<T> larger({2 * source_offsets_.back(), 2 * hidden_});
+      std::copy(states.values().begin(), states.values().end(), larger.data());
+      states = std::move(larger);
+    }
+  }
+  /// [source rows, 2 · hidden] keys | values of a layer, perhaps with room behind them; empty without cross-attention.
   Tensor<T>& cross(std::size_t layer) { return cross_[layer]; }
+  /// Those of the sources that came last.
+  TensorView<T> new_cross(std::size_t layer) {
+    return cross_[layer].view().middle_rows(first_new_source_row_, source_offsets_.back() - first_new_source_row_);
+  }
   std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
   /// As self_rows(), for the tokens of these offsets; none without sources.
   std::vector<AttentionRows> cross_rows(std::span<const std::size_t> offsets) const {
@@ -167,6 +192,30 @@ class EncoderDecoderCache {
       Places& places = places_.emplace_back(slots.size());
       std::iota(places.begin(), places.end(), 0);
     }
+  }
+
+  /// Moves the sources that rows have to the front, in their order, where they are less than half of all.
+  void forget_sources() {
+    std::vector<std::size_t> kept = sources_;
+    std::sort(kept.begin(), kept.end());
+    kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
+    std::size_t rows = 0;
+    for (std::size_t source : kept) rows += source_offsets_[source + 1] - source_offsets_[source];
+    if (source_offsets_.empty() || 2 * rows >= source_offsets_.back()) return;
+    std::vector<std::size_t> offsets = {0};
+    for (std::size_t source : kept) {
+      const std::size_t begin = source_offsets_[source];
+      const std::size_t count = source_offsets_[source + 1] - begin;
+      for (Tensor<T>& states : cross_) {
+        std::copy_n(states.data() + begin * 2 * hidden_, count * 2 * hidden_,
+                    states.data() + offsets.back() * 2 * hidden_);
+      }
+      offsets.push_back(offsets.back() + count);
+    }
+    for (std::size_t& source : sources_) {
+      source = static_cast<std::size_t>(std::lower_bound(kept.begin(), kept.end(), source) - kept.begin());
+    }
+    source_offsets_ = std::move(offsets);
   }
 
   /// A row's tokens and the source that they attend to.
@@ -243,6 +292,7 @@ class EncoderDecoderCache {
   std::vector<std::unique_ptr<T[]>> self_;  // layer -> [capacity, 2 · hidden]
   std::vector<Tensor<T>> cross_;            // layer -> [source rows, 2 · hidden]
   std::vector<std::size_t> source_offsets_;
+  std::size_t first_new_source_row_ = 0;
   std::vector<std::vector<std::int32_t>> source_keys_;
   // One entry a row, and the buffers that reorder() swaps them with.
   std::vector<std::vector<std::int32_t>> slots_, next_slots_;
