@@ -32,8 +32,9 @@ TokenText text_of(const Tokenizer& tokenizer) {
 
 std::string hex(const std::string& bytes) {
   std::string text;
-  for (unsigned char c : bytes) {
-    for (int digit : {c >> 4, c & 15}) text += "0123456789abcdef"[digit];
+  for (char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    for (int digit : {byte >> 4, byte & 15}) text += "0123456789abcdef"[digit];
   }
   return text;
 }

@@ -222,6 +222,47 @@ TEST(EncoderDecoderCacheTest, EachRowLooksAtItsSource) {
   EXPECT_EQ(cache.cross_groups()[1].query_count, 3u);
 }
 
+TEST(EncoderDecoderCacheTest, SourcesComeWithRowsAndGoWithTheLastOfThem) {
+  EncoderDecoderCache<float> cache(2, 4, 0, 0, 0);
+  const auto fill = [&](float value) {  // as projecting the new sources does
+    for (std::size_t layer : {0u, 1u}) {
+      const auto rows = cache.new_cross(layer);
+      std::fill_n(rows.data(), rows.size(), value + static_cast<float>(layer));
+    }
+  };
+  const auto expect_sources = [&](const std::vector<std::pair<std::size_t, float>>& expected) {
+    std::vector<std::size_t> offsets(expected.size() + 1);
+    std::iota(offsets.begin(), offsets.end(), std::size_t{0});
+    cache.append(offsets, {}, true);
+    const auto rows = cache.cross_rows(offsets);
+    ASSERT_EQ(rows.size(), expected.size());
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      ASSERT_EQ(rows[row].positions, expected[row].first);
+      for (std::size_t layer : {0u, 1u}) {
+        for (std::size_t key = 0; key < rows[row].positions; ++key) {
+          for (std::size_t i : {0u, 7u}) {
+            EXPECT_EQ(cache.cross(layer).row(rows[row].group.key_row(key))[i],
+                      expected[row].second + static_cast<float>(layer));
+          }
+        }
+      }
+    }
+  };
+  cache.append_sources(std::vector<std::size_t>{0, 1});
+  fill(10);
+  expect_sources({{1, 10}});
+  cache.append_sources(std::vector<std::size_t>{0, 5, 7});
+  fill(20);
+  expect_sources({{1, 10}, {5, 20}, {2, 20}});
+  EXPECT_EQ(cache.length(0), 2u);
+  EXPECT_EQ(cache.length(1), 1u);
+  cache.reorder(std::vector<std::size_t>{2, 2, 0});  // nobody reads the five any more
+  cache.append_sources(std::vector<std::size_t>{0, 3});
+  fill(30);
+  expect_sources({{2, 20}, {2, 20}, {1, 10}, {3, 30}});
+  EXPECT_EQ(cache.cross_rows(std::vector<std::size_t>{0, 1, 2, 3, 4})[3].group.key_begin, 3u) << "room was made";
+}
+
 TEST(EncoderDecoderCacheTest, NeighboursWithOneSourceAreOneGroup) {
   Cache cache(1, 4, 2, 4, 8);
   cache.set_sources({0, 5, 7}, {});

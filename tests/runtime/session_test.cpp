@@ -67,7 +67,7 @@ TEST_F(SessionTest, TakesNoNewScratchOnceWarm) {
 
 TEST_F(SessionTest, SessionsOfOneModelRunAtTheSameTime) {
   const auto expected = ids(Session(model_, 1).generate(inputs_));
-  std::vector<std::vector<TokenIds>> results(4);
+  std::vector<std::vector<TokenIds>> results(8);
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < results.size(); ++i) {
     threads.emplace_back([this, &results, i] {

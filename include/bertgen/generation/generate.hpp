@@ -216,25 +216,56 @@ StepLimits step_limits(const GenerateCall<T>& call, const CandidateGenerator* ca
           .guesses = candidates == nullptr ? 0 : candidates->most_guesses()};
 }
 
+template <typename T>
+BeamSettings beam_settings(const GenerateCall<T>& call) {
+  const GenerationConfig& config = call.config;
+  return {config.num_beams.value_or(1),
+          call.copies(),
+          config.length_penalty.value_or(1),
+          config.early_stopping.value_or(EarlyStopping::no),
+          config.mode() == GenerationMode::beam_sample,
+          config.num_beam_groups.value_or(1)};
+}
+
+/// What a group of beams that is done counts as choosing.
+template <typename T>
+TokenId group_padding(const GenerateCall<T>& call) {
+  const TokenIds& eos = call.stopping.eos();
+  return call.config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
+}
+
+/// What is returned of each step.
+template <typename T>
+struct ScoreLogs {
+  explicit ScoreLogs(std::size_t rows) : logits(rows), scores(rows) {}
+  ScoreLog<T> logits;
+  ScoreLog<T> scores;
+};
+
+/// The call's rules, which keep in `logs` what is to be returned.
+template <typename T>
+ScoreRules<T> make_score_rules(const GenerateCall<T>& call, ScoreLogs<T>& logs) {
+  const GenerationConfig& config = call.config;
+  return ScoreRules<T>(
+      call.processors(),
+      config.num_beams.value_or(1) > 1 ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
+      config.output_logits.value_or(false) ? &logs.logits : nullptr,
+      config.output_scores.value_or(false) ? &logs.scores : nullptr);
+}
+
 /// The search that the configuration names.
 template <typename T>
 std::vector<GeneratedSequence> search(const GenerateCall<T>& call, Stepper<T>& stepper, const ScoreRules<T>& rules,
                                       CandidateGenerator* candidates) {
   const GenerationConfig& config = call.config;
   const std::vector<GenerationItem>& items = call.items;
-  const GenerationMode mode = config.mode();
-  const BeamSettings beams{config.num_beams.value_or(1),        call.copies(),
-                           config.length_penalty.value_or(1),   config.early_stopping.value_or(EarlyStopping::no),
-                           mode == GenerationMode::beam_sample, config.num_beam_groups.value_or(1)};
-  switch (mode) {
+  const BeamSettings beams = beam_settings(call);
+  switch (config.mode()) {
     case GenerationMode::contrastive_search:
       return contrastive_search<T>(stepper, items, {config.top_k.value_or(50), *config.penalty_alpha}, rules,
                                    call.stopping, &call.streams);
-    case GenerationMode::group_beam_search: {
-      const TokenIds& eos = call.stopping.eos();
-      const TokenId pad = config.pad_token_id.value_or(eos.empty() ? 0 : eos.front());
-      return group_beam_search<T>(stepper, items, beams, rules, call.stopping, pad, &call.streams);
-    }
+    case GenerationMode::group_beam_search:
+      return group_beam_search<T>(stepper, items, beams, rules, call.stopping, group_padding(call), &call.streams);
     case GenerationMode::constrained_beam_search:
       return constrained_beam_search<T>(stepper, items, beams, rules, call.stopping, *config.force_words_ids,
                                         &call.streams);
@@ -292,17 +323,11 @@ BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const 
   stopping.start_clock();
   Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
 
-  const std::size_t logged = limits.scored == 0 ? limits.rows : limits.scored;
-  ScoreLog<T> logits(logged);
-  ScoreLog<T> scores(logged);
-  const ScoreRules<T> rules(
-      call.processors(),
-      config.num_beams.value_or(1) > 1 ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
-      config.output_logits.value_or(false) ? &logits : nullptr,
-      config.output_scores.value_or(false) ? &scores : nullptr);
+  detail::ScoreLogs<T> logs(limits.scored == 0 ? limits.rows : limits.scored);
+  const ScoreRules<T> rules = detail::make_score_rules(call, logs);
   output.sequences = detail::search(call, stepper, rules, candidates.get());
-  output.scores = scores.take();
-  output.logits = logits.take();
+  output.scores = logs.scores.take();
+  output.logits = logs.logits.take();
   return output;
 }
 

@@ -41,6 +41,19 @@ std::size_t draw(std::span<const T> scores, double uniform) {
 template <typename T>
 using TokenChoice = std::function<std::size_t(std::size_t, std::size_t, std::span<const T>)>;
 
+/// Appends the token of a sequence that `choose` takes by the scores; whether it completes the sequence. index: the
+/// sequence's, for `choose`.
+template <typename T>
+bool append_choice(std::span<const T> scores, const GenerationItem& item, const StoppingCriteria& stopping,
+                   std::size_t index, const TokenChoice<T>& choose, GeneratedSequence& sequence) {
+  const std::size_t best = choose(index, sequence.ids.size() - item.prompt.size(), scores);
+  const bool complete = stopping(item, sequence.ids, static_cast<TokenId>(best));
+  sequence.ids.push_back(static_cast<TokenId>(best));
+  sequence.token_log_probs.push_back(static_cast<double>(scores[best] - log_sum_exp<T>(scores)));
+  sequence.score += sequence.token_log_probs.back();
+  return complete;
+}
+
 /// Continues each item `copies` times, one token after another, until it is complete; sequences that are take no
 /// further part. The copies of an item follow one another. Where a generator guesses how a sequence goes on, the
 /// guesses run together with its last token, and as many of them count as it would have chosen anyway.
@@ -162,13 +175,7 @@ class TokenSearch {
       const LogitsContext context{sequence.ids, item.encoder_ids, item.prompt.size(), item.max_length, source};
       rules_.apply({&context, 1}, row, live_[index], step == 0 ? copies_ : 1);
     }
-    const std::span<const T> scores(row.data(), row.cols());
-    const std::size_t best = choose_(live_[index], step, scores);
-    const bool complete = stopping_(item, sequence.ids, static_cast<TokenId>(best));
-    sequence.ids.push_back(static_cast<TokenId>(best));
-    sequence.token_log_probs.push_back(static_cast<double>(scores[best] - log_sum_exp<T>(scores)));
-    sequence.score += sequence.token_log_probs.back();
-    return complete;
+    return append_choice<T>({row.data(), row.cols()}, item, stopping_, live_[index], choose_, sequence);
   }
 
   Stepper<T>& stepper_;

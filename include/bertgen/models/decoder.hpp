@@ -63,9 +63,13 @@ class BasicDecoder {
       throw ConfigError("decoder: expected add_cross_attention to attend to an encoder's states, got false");
     }
     cache.set_sources(sources.offsets, sources.key_lists);
-    for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
-      stack_.layers()[i].project_states(states, cache, i, workspace);
-    }
+    project_states(states, cache, workspace);
+  }
+  /// The same of sources that come to a cache in use, each with a new row; none of their positions is hidden.
+  void attend_to_more(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
+                      Workspace& workspace) const {
+    cache.append_sources(sources.offsets);
+    project_states(states, cache, workspace);
   }
 
   /// Continues every row of the cache by its tokens: row r's are at [offsets[r], offsets[r + 1]) of `ids`, and take
@@ -87,8 +91,8 @@ class BasicDecoder {
     if (record != nullptr) {
       record->keep(hidden);
       if (record->output_attentions) {
-        self.emplace(cache.self_rows());
-        cross.emplace(cache.cross_rows(tokens.offsets));
+        self = AttentionRecord<T>{cache.self_rows()};
+        cross = AttentionRecord<T>{cache.cross_rows(tokens.offsets)};
       }
     }
     for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
@@ -125,6 +129,12 @@ class BasicDecoder {
   }
 
  private:
+  void project_states(TensorView<const T> states, EncoderDecoderCache<T>& cache, Workspace& workspace) const {
+    for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
+      stack_.layers()[i].project_states(states, cache, i, workspace);
+    }
+  }
+
   /// What enters the first layer. RoBERTa counts the positions of vectors from the first, whatever the cache has.
   void embed(const DecoderTokens<T>& tokens, const EncoderDecoderCache<T>& cache, TensorView<T> hidden,
              Workspace& workspace) const {

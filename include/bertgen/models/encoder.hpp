@@ -106,7 +106,9 @@ class BasicEncoder {
     if (record != nullptr) record->keep(hidden);
     const std::vector<AttentionGroup> groups = self_attention_groups(batch);
     std::optional<AttentionRecord<T>> attentions;
-    if (record != nullptr && record->output_attentions) attentions.emplace(self_attention_rows(batch));
+    if (record != nullptr && record->output_attentions) {
+      attentions = AttentionRecord<T>{self_attention_rows(batch)};
+    }
     for (const Layer<T>& layer : stack_.layers()) {
       if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
       layer.forward(hidden.view(), groups, workspace, attentions ? &*attentions : nullptr);

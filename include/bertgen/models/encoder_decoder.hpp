@@ -94,14 +94,17 @@ class BasicEncoderDecoderModel {
   /// As BasicEncoder::save_pretrained(), with generation_config.json.
   void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
-  /// Encodes the sources and makes the decoder's cache attend to them, one row a source.
+  /// Makes the decoder's cache attend to the encoder's states, one row a source.
   void attend_to(const PackedBatch& sources, TensorView<const T> states, EncoderDecoderCache<T>& cache,
                  Workspace& workspace) const {
-    if (!enc_to_dec_proj_) return decoder_.attend_to(states, sources, cache, workspace);
-    Workspace::Scope scope(workspace);
-    const auto projected = scope.template take<T>({states.rows(), config_.decoder.hidden_size});
-    enc_to_dec_proj_->forward(states, projected, workspace);
-    decoder_.attend_to(projected, sources, cache, workspace);
+    project(states, workspace,
+            [&](TensorView<const T> projected) { decoder_.attend_to(projected, sources, cache, workspace); });
+  }
+  /// As BasicDecoder::attend_to_more().
+  void attend_to_more(const PackedBatch& sources, TensorView<const T> states, EncoderDecoderCache<T>& cache,
+                      Workspace& workspace) const {
+    project(states, workspace,
+            [&](TensorView<const T> projected) { decoder_.attend_to_more(projected, sources, cache, workspace); });
   }
 
   /// The encoder's part of forward(), for ForwardArguments::encoder_outputs: encode once, decode many times. Throws as
@@ -168,6 +171,16 @@ class BasicEncoderDecoderModel {
   BasicGenerateOutput<T> generate(const std::vector<TokenIds>& input_ids) const;
 
  private:
+  /// Calls use(states) with the states at the decoder's width.
+  template <typename Use>
+  void project(TensorView<const T> states, Workspace& workspace, Use use) const {
+    if (!enc_to_dec_proj_) return use(states);
+    Workspace::Scope scope(workspace);
+    const auto projected = scope.template take<T>({states.rows(), config_.decoder.hidden_size});
+    enc_to_dec_proj_->forward(states, projected, workspace);
+    use(projected);
+  }
+
   /// The decoder's part of forward().
   void decode(const EncoderDecoderInputs& inputs, const ForwardArguments<T>& arguments, EncoderDecoderCache<T>& cache,
               Seq2SeqLMOutput<T>& output, Workspace& workspace) const {

@@ -141,11 +141,34 @@ class EncoderDecoderCache {
   void set_sources(std::vector<std::size_t> offsets, std::vector<std::vector<std::int32_t>> keys) {
     source_offsets_ = std::move(offsets);
     source_keys_ = std::move(keys);
-    for (Pages& memory : cross_) memory = allocate(source_offsets_.back());
+    first_new_source_row_ = 0;
+    cross_capacity_ = source_offsets_.back();
+    for (Pages& memory : cross_) memory = allocate(cross_capacity_);
+  }
+  /// Adds sources behind those that there are, all of them visible, source s with offsets[s + 1] - offsets[s] rows, and
+  /// for each a new row that attends to it. Sources that no row has any more make room.
+  void append_sources(std::span<const std::size_t> offsets) {
+    forget_sources();
+    if (source_offsets_.empty()) source_offsets_.push_back(0);
+    first_new_source_row_ = source_offsets_.back();
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+      sources_.push_back(source_offsets_.size() - 1);
+      source_offsets_.push_back(first_new_source_row_ + offsets[s + 1]);
+      slots_.emplace_back();
+      positions_.push_back(0);
+      if (!places_.empty()) places_.emplace_back();
+    }
+    if (source_offsets_.back() <= cross_capacity_) return;
+    cross_capacity_ = 2 * source_offsets_.back();
+    for (Pages& memory : cross_) move_to(cross_capacity_, first_new_source_row_, memory);
   }
   /// [source rows, 2 · hidden] keys | values of a layer; uninitialised at first, and empty without cross-attention.
-  TensorView<T> cross(std::size_t layer) {
+  TensorView<const T> cross(std::size_t layer) const {
     return {slot(cross_[layer], 0), {source_offsets_.empty() ? 0 : source_offsets_.back(), 2 * hidden_}};
+  }
+  /// Those of the sources that came last.
+  TensorView<T> new_cross(std::size_t layer) {
+    return {slot(cross_[layer], first_new_source_row_), {source_offsets_.back() - first_new_source_row_, 2 * hidden_}};
   }
   std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
   /// As self_rows(), for the tokens of these offsets; none without sources.
@@ -172,6 +195,29 @@ class EncoderDecoderCache {
       Places& places = places_.emplace_back(slots.size());
       std::iota(places.begin(), places.end(), 0);
     }
+  }
+
+  /// Moves the sources that rows have to the front, in their order, where they are less than half of all.
+  void forget_sources() {
+    std::vector<std::size_t> kept = sources_;
+    std::sort(kept.begin(), kept.end());
+    kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
+    std::size_t rows = 0;
+    for (std::size_t source : kept) rows += source_offsets_[source + 1] - source_offsets_[source];
+    if (source_offsets_.empty() || 2 * rows >= source_offsets_.back()) return;
+    std::vector<std::size_t> offsets = {0};
+    for (std::size_t source : kept) {
+      const std::size_t begin = source_offsets_[source];
+      const std::size_t count = source_offsets_[source + 1] - begin;
+      for (const Pages& memory : cross_) {
+        std::copy_n(slot(memory, begin), count * 2 * hidden_, slot(memory, offsets.back()));
+      }
+      offsets.push_back(offsets.back() + count);
+    }
+    for (std::size_t& source : sources_) {
+      source = static_cast<std::size_t>(std::lower_bound(kept.begin(), kept.end(), source) - kept.begin());
+    }
+    source_offsets_ = std::move(offsets);
   }
 
   /// A row's tokens and the source that they attend to.
@@ -214,6 +260,12 @@ class EncoderDecoderCache {
   T* slot(const Pages& memory, std::size_t index) const {
     return reinterpret_cast<T*>(memory.get()) + index * 2 * hidden_;
   }
+  /// Memory of `capacity` slots with the first `kept` of what was in `memory`.
+  void move_to(std::size_t capacity, std::size_t kept, Pages& memory) const {
+    Pages larger = allocate(capacity);
+    if (kept != 0) std::copy_n(slot(memory, 0), kept * 2 * hidden_, slot(larger, 0));
+    memory = std::move(larger);
+  }
 
   /// Room for `tokens` more: where slots are that no row has any more, or in new memory if they are less than half.
   void make_room(std::size_t tokens) {
@@ -242,11 +294,7 @@ class EncoderDecoderCache {
   }
 
   void grow(std::size_t capacity) {
-    for (Pages& memory : self_) {
-      Pages larger = allocate(capacity);
-      std::copy_n(slot(memory, 0), used_ * 2 * hidden_, slot(larger, 0));
-      memory = std::move(larger);
-    }
+    for (Pages& memory : self_) move_to(capacity, used_, memory);
     capacity_ = capacity;
   }
 
@@ -255,8 +303,10 @@ class EncoderDecoderCache {
   std::size_t used_ = 0;       ///< slots given out
   std::size_t first_new_ = 0;  ///< the first slot of the last append()
   std::vector<Pages> self_;    // layer -> [capacity, 2 · hidden]
-  std::vector<Pages> cross_;   // layer -> [source rows, 2 · hidden]
+  std::vector<Pages> cross_;   // layer -> [cross_capacity_, 2 · hidden]
+  std::size_t cross_capacity_ = 0;
   std::vector<std::size_t> source_offsets_;
+  std::size_t first_new_source_row_ = 0;
   std::vector<std::vector<std::int32_t>> source_keys_;
   // One entry a row, and the buffers that reorder() swaps them with.
   std::vector<std::vector<std::int32_t>> slots_, next_slots_;

@@ -47,7 +47,7 @@ class Layer {
   /// Fills the cache with this layer's keys and values of the encoder's states, [source rows, hidden].
   void project_states(TensorView<const T> states, EncoderDecoderCache<T>& cache, std::size_t layer,
                       Workspace& workspace) const {
-    crossattention_->project(states, cache.cross(layer), workspace);
+    crossattention_->project(states, cache.new_cross(layer), workspace);
   }
 
  private:

@@ -1,0 +1,56 @@
+// Greedy search and sampling of one item, a token a step, in the shape of the beam searches: for batches of items that
+// are searched in different ways.
+#pragma once
+
+#include "bertgen/core/export.hpp"
+#include "bertgen/generation/beam_search.hpp"
+#include "bertgen/generation/sample.hpp"
+
+namespace BERTGEN_PUBLIC bertgen {
+
+/// As TokenSearch without guesses, with the step(), for_each_beam() and result() of BeamItem.
+template <typename T>
+class TokenItem {
+ public:
+  TokenItem(const GenerationItem& item, std::size_t copies, TokenChoice<T> choose, const StoppingCriteria& stopping)
+      : item_(&item), choose_(std::move(choose)), stopping_(&stopping), sequences_(copies), live_(copies) {
+    for (GeneratedSequence& sequence : sequences_) sequence.ids = item.prompt;
+    std::iota(live_.begin(), live_.end(), std::size_t{0});
+  }
+
+  void step(TensorView<T> logits, const ScoreRules<T>& rules, std::vector<Continuation>& next) {
+    next.clear();
+    const bool first = steps_++ == 0;  // copies still share their row
+    std::vector<std::size_t> live;
+    for (std::size_t i = 0; i < live_.size(); ++i) {
+      GeneratedSequence& sequence = sequences_[live_[i]];
+      const std::size_t row = first ? 0 : i;
+      const TensorView<T> scores = logits.middle_rows(row, 1);
+      if (!first || i == 0) {
+        const LogitsContext context{sequence.ids, item_->encoder_ids, item_->prompt.size(), item_->max_length, 0};
+        rules.apply({&context, 1}, scores, live_[i], first ? live_.size() : 1);
+      }
+      ++sequence.steps;
+      if (append_choice<T>({scores.data(), scores.cols()}, *item_, *stopping_, live_[i], choose_, sequence)) continue;
+      live.push_back(live_[i]);
+      next.push_back({row, sequence.ids.back()});
+    }
+    live_ = std::move(live);
+  }
+
+  template <typename Visitor>
+  void for_each_beam(Visitor visit) const {
+    for (const GeneratedSequence& sequence : sequences_) visit(sequence.ids);
+  }
+  std::vector<GeneratedSequence> result() const { return sequences_; }
+
+ private:
+  const GenerationItem* item_;
+  TokenChoice<T> choose_;
+  const StoppingCriteria* stopping_;
+  std::vector<GeneratedSequence> sequences_;
+  std::vector<std::size_t> live_;
+  std::size_t steps_ = 0;
+};
+
+}  // namespace bertgen

@@ -1,0 +1,8 @@
+#include "bertgen/runtime/scheduler.hpp"
+
+namespace bertgen {
+
+template class BasicScheduler<float>;
+template class BasicScheduler<double>;
+
+}  // namespace bertgen
