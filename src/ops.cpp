@@ -82,6 +82,14 @@ float log_sum_exp<float>(std::span<const float> x) {
 }
 
 template <>
+void log_softmax_rows<float>(TensorView<float> x, int threads) {
+  const std::size_t grain = std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, x.cols()));
+  parallel_ranges(x.rows(), grain, threads, [&](std::size_t first, std::size_t last) {
+    for (std::size_t row = first; row < last; ++row) log_softmax<float>({x.row(row), x.cols()});
+  });
+}
+
+template <>
 std::size_t arg_max<float>(std::span<const float> x) {
   return kernels::arg_max(x.data(), x.size());
 }

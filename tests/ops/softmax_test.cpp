@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "support/numbers.hpp"
@@ -132,6 +134,19 @@ TYPED_TEST(SoftmaxTest, LargeVocabulariesStayWithin1e6) {
   }
   const auto x = test::random_tensor<TypeParam>({50358}, 7, -8, 8).values();
   EXPECT_NEAR(this->log_sum(x), log_sum_reference(x), 1e-6 + 20 * test::roundoff<TypeParam>);
+}
+
+TYPED_TEST(SoftmaxTest, RowsAreNormalisedAsEachAlone) {
+  const auto x = test::random_tensor<TypeParam>({5, 9000}, 3, -5, 5);
+  for (int threads : {1, 2, 8}) {
+    Tensor<TypeParam> rows = x;
+    log_softmax_rows<TypeParam>(rows.view(), threads);
+    for (std::size_t i = 0; i < 5; ++i) {
+      const std::span<const TypeParam> row(x.view().row(i), 9000);
+      const auto expected = this->log_soft({row.begin(), row.end()});
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), rows.view().row(i))) << i << ", " << threads;
+    }
+  }
 }
 
 }  // namespace

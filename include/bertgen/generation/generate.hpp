@@ -250,7 +250,7 @@ ScoreRules<T> make_score_rules(const GenerateCall<T>& call, ScoreLogs<T>& logs) 
       call.processors(),
       config.num_beams.value_or(1) > 1 ? ScoreRules<T>::Of::log_probabilities : ScoreRules<T>::Of::logits,
       config.output_logits.value_or(false) ? &logs.logits : nullptr,
-      config.output_scores.value_or(false) ? &logs.scores : nullptr);
+      config.output_scores.value_or(false) ? &logs.scores : nullptr, call.workspace.threads());
 }
 
 /// The search that the configuration names.

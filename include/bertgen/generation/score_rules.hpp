@@ -125,18 +125,17 @@ class ScoreRules {
  public:
   /// Beam searches add up log-probabilities, the others compare logits.
   enum class Of : bool { logits, log_probabilities };
+  /// threads: that normalise the rows of a source; processors run on the caller's alone.
   explicit ScoreRules(LogitsProcessors<T> processors, Of of = Of::logits, ScoreLog<T>* logits = nullptr,
-                      ScoreLog<T>* scores = nullptr)
-      : processors_(std::move(processors)), of_(of), logits_(logits), scores_(scores) {}
+                      ScoreLog<T>* scores = nullptr, int threads = 1)
+      : processors_(std::move(processors)), of_(of), logits_(logits), scores_(scores), threads_(threads) {}
 
   /// The rows of one source. logits: [rows, vocab], replaced. row: the place of the first in the logs, `copies` of
   /// each there.
   void apply(std::span<const LogitsContext> contexts, TensorView<T> logits, std::size_t row,
              std::size_t copies = 1) const {
     keep(logits_, contexts, logits, row, copies);
-    for (std::size_t i = 0; of_ == Of::log_probabilities && i < logits.rows(); ++i) {
-      log_softmax<T>({logits.row(i), logits.cols()});
-    }
+    if (of_ == Of::log_probabilities) log_softmax_rows<T>(logits, threads_);
     for (const auto& processor : processors_) processor->process_rows(contexts, logits);
     keep(scores_, contexts, logits, row, copies);
   }
@@ -154,6 +153,7 @@ class ScoreRules {
   Of of_;
   ScoreLog<T>* logits_;
   ScoreLog<T>* scores_;
+  int threads_;
 };
 
 }  // namespace bertgen

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "bertgen/core/export.hpp"
+#include "bertgen/core/tensor.hpp"
 
 namespace BERTGEN_PUBLIC bertgen {
 
@@ -30,6 +31,14 @@ void log_softmax(std::span<T> x) {
   const T normaliser = log_sum_exp<T>(x);
   for (T& value : x) value -= normaliser;
 }
+
+/// log_softmax() of each row of x, [rows, cols], on up to `threads` threads.
+template <typename T>
+void log_softmax_rows(TensorView<T> x, int) {
+  for (std::size_t row = 0; row < x.rows(); ++row) log_softmax<T>({x.row(row), x.cols()});
+}
+template <>
+void log_softmax_rows<float>(TensorView<float> x, int threads);
 
 /// x ← exp(x) / Σ exp(x); a row with nothing above −∞ becomes zero.
 template <typename T>
