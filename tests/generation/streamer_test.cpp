@@ -143,6 +143,10 @@ TEST(StreamersTest, MustBeOneARowAndOneAnAnswer) {
   arguments.streamers = {&recorder};
   GenerationConfig config = model.generation_config();
   config.max_new_tokens = 5;
+  config.stop_strings = {"x"};  // without token_text
+  EXPECT_THROW(generate(model, {.input_ids = {{3}}}, config, workspace, arguments), ConfigError);
+  EXPECT_EQ(recorder.ends, 1u) << "nobody waits for more";
+  config.stop_strings.reset();
   test::expect_error<ShapeError>(
       [&] {
         generate(model, {.input_ids = {{3}, {4}}}, config, workspace, arguments);

@@ -299,7 +299,7 @@ TYPED_TEST(EncoderDecoderTest, ListsMustFitTogether) {
   this->template expect_refused<ShapeError>({.input_ids = {{3}}, .decoder_input_ids = {{2, 5}}, .labels = {{5}}},
                                             {"labels: expected one a decoder position in sequence 0"});
   this->template expect_refused<ShapeError>({.input_ids = {{3}, {4}}, .decoder_input_ids = {{2}, {2}}, .labels = {{5}}},
-                                            {"labels: expected 2"});
+                                            {"labels: expected one a decoder position in sequence 1"});
   this->template expect_refused<ShapeError>({.input_ids = {{3, 4}}, .attention_mask = {{1}}, .labels = {{5}}},
                                             {"attention_mask"});
   this->template expect_refused<ArgumentError>({.input_ids = {{3}}, .decoder_input_ids = {{2}}, .labels = {{19}}},

@@ -226,6 +226,18 @@ TEST_F(ForwardTest, ManyDecodersShareOneEncoding) {
   }
 }
 
+TEST_F(ForwardTest, WhatIsRefusedLeavesTheCacheAsItWas) {
+  auto past = *model_.forward(inputs_, workspace_, {.use_cache = true}).past_key_values;
+  for (const EncoderDecoderInputs& more :
+       {EncoderDecoderInputs{.decoder_input_ids = {{99}, {3}}},
+        EncoderDecoderInputs{.decoder_input_ids = {{4}, {3}}, .labels = {{5}, {6, 7}}},
+        EncoderDecoderInputs{.decoder_input_ids = {{4}, {3}}, .decoder_position_ids = {{15}, {16}}}}) {
+    EXPECT_THROW(model_.forward(more, workspace_, {.past_key_values = &past}), Error);
+    EXPECT_EQ(past.length(0), 2u);
+    EXPECT_EQ(past.length(1), 3u);
+  }
+}
+
 TEST_F(ForwardTest, RefusesWhatDoesNotFit) {
   const auto expect_refused = [&](auto error, const EncoderDecoderInputs& inputs, const ForwardArguments<float>& given,
                                   std::initializer_list<std::string_view> parts) {
@@ -246,6 +258,9 @@ TEST_F(ForwardTest, RefusesWhatDoesNotFit) {
   encoded.lengths = {3, 2};
   expect_refused(ShapeError(""), {.decoder_input_ids = {{2}, {2}}}, {.encoder_outputs = &encoded},
                  {"encoder_outputs", "[5, 15]", "[4, 15]"});
+  positions = inputs_;
+  positions.decoder_position_ids = {{0, 1}, {}};
+  expect_refused(ShapeError(""), positions, {}, {"decoder_position_ids", "sequence 1"});
   auto cache = model_.decoder().make_cache(3);
   expect_refused(ShapeError(""), {.decoder_input_ids = {{2}}}, {.past_key_values = &cache}, {"expected 3", "got 1"});
   GenerateArguments<float> arguments;

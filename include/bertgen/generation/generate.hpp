@@ -291,10 +291,10 @@ template <typename T>
 BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
                                 const GenerationConfig& config, Workspace& workspace,
                                 const GenerateArguments<T>& arguments = {}) {
+  detail::Streams streams(arguments.streamers);  // first: they are told the end whatever is thrown
   BasicGenerateOutput<T> output;
   output.warnings = config.validate();
   StoppingCriteria stopping = detail::make_stopping_criteria(config, arguments);
-  detail::Streams streams(arguments.streamers);
   const detail::GenerateCall<T> call{model,
                                      inputs,
                                      config,

@@ -147,7 +147,7 @@ class BasicEncoderDecoderModel {
                              const ForwardArguments<T>& arguments = {}) const {
     Seq2SeqLMOutput<T> output;
     std::optional<EncoderDecoderCache<T>> fresh;
-    if (arguments.encoder_outputs != nullptr) {
+    if (arguments.past_key_values == nullptr && arguments.encoder_outputs != nullptr) {
       fresh = decoder_.make_cache(arguments.encoder_outputs->lengths.size());
       attend_to(*arguments.encoder_outputs, inputs.attention_mask, *fresh, workspace);
     } else if (arguments.past_key_values == nullptr) {
@@ -199,6 +199,10 @@ class BasicEncoderDecoderModel {
       throw ShapeError("decoder_input_ids: expected " + std::to_string(cache.rows()) +
                        " sequences, as in input_ids, got " + std::to_string(ids.size()));
     }
+    if (!inputs.decoder_position_ids.empty()) {
+      check_one_a_position("decoder_position_ids", std::span(inputs.decoder_position_ids), ids);
+    }
+    if (!inputs.labels.empty()) check_one_a_position("labels", std::span(inputs.labels), ids);
     const AttentionMask flags = joined_mask(ids, mask, "decoder_attention_mask");
     const PackedBatch batch =
         pack(ids, {}, HiddenPositions::keep, inputs.decoder_token_type_ids, {}, inputs.decoder_position_ids);
@@ -212,19 +216,19 @@ class BasicEncoderDecoderModel {
     output.decoder_hidden_states = std::move(record.hidden_states);
     output.decoder_attentions = std::move(record.attentions);
     output.cross_attentions = std::move(record.cross_attentions);
-    if (!inputs.labels.empty()) score_labels(inputs.labels, batch, output);
+    if (inputs.labels.empty()) return;
+    TokenIds labels;
+    for (const TokenIds& row : inputs.labels) labels.insert(labels.end(), row.begin(), row.end());
+    output.label_log_probs = bertgen::label_log_probs<T>(output.logits, labels);
+    output.loss = cross_entropy<T>(output.label_log_probs);
   }
 
-  static void score_labels(const std::vector<TokenIds>& labels, const PackedBatch& batch, Seq2SeqLMOutput<T>& output) {
-    TokenIds all;
-    for (std::size_t s = 0; s < labels.size(); ++s) {
-      if (s >= batch.size() || labels[s].size() != batch.offsets[s + 1] - batch.offsets[s]) {
-        throw ShapeError("labels: expected one a decoder position in sequence " + std::to_string(s));
-      }
-      all.insert(all.end(), labels[s].begin(), labels[s].end());
+  template <typename Row>
+  static void check_one_a_position(const char* field, std::span<const Row> rows, const std::vector<TokenIds>& ids) {
+    for (std::size_t s = 0; s < std::max(rows.size(), ids.size()); ++s) {
+      if (s < rows.size() && s < ids.size() && rows[s].size() == ids[s].size()) continue;
+      throw ShapeError(std::string(field) + ": expected one a decoder position in sequence " + std::to_string(s));
     }
-    output.label_log_probs = bertgen::label_log_probs<T>(output.logits, all);
-    output.loss = cross_entropy<T>(output.label_log_probs);
   }
 
   /// The vectors of all sequences, one after another, and how many each has.

@@ -47,7 +47,7 @@ struct ForwardArguments {
   std::vector<Tensor<T>> inputs_embeds = {};          ///< in place of input_ids: a sequence each, [length, hidden_size]
   std::vector<Tensor<T>> decoder_inputs_embeds = {};  ///< in place of decoder_input_ids
   const EncoderOutput<T>* encoder_outputs = nullptr;  ///< in place of a source; attention_mask still counts
-  EncoderDecoderCache<T>* past_key_values = nullptr;  ///< is continued, and knows the source; takes the new tokens
+  EncoderDecoderCache<T>* past_key_values = nullptr;  ///< is continued, and knows its sources; takes the new tokens
 };
 
 /// What comes out of it; what was not asked for is empty.

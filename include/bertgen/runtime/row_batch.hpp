@@ -61,6 +61,7 @@ class Job {
     return std::max(request_.config.num_beams.value_or(1), request_.config.num_return_sequences.value_or(1));
   }
   void fail(std::exception_ptr error) {
+    if (!streams_ && !by_itself_) streams_.emplace(request_.arguments.streamers);
     streams_.reset();  // they end first
     promise_.set_exception(std::move(error));
   }
@@ -68,17 +69,18 @@ class Job {
   /// Checks the request and prepares its search. Throws as generate() does. False: it is one that only generate() runs.
   bool prepare(const BasicEncoderDecoderModel<T>& model, Workspace& workspace) {
     const auto& [inputs, config, arguments] = request_;
+    const GenerationMode mode = config.mode();
+    const bool guesses =
+        arguments.assistant_model != nullptr || config.prompt_lookup_num_tokens || config.source_lookup_num_tokens;
+    by_itself_ = guesses || mode == GenerationMode::contrastive_search || arguments.encoder_outputs != nullptr;
+    if (by_itself_) return false;
+    streams_.emplace(arguments.streamers);
     if (inputs.input_ids.size() != 1) {
       throw ArgumentError("scheduler: expected requests of one row, got one of " +
                           std::to_string(inputs.input_ids.size()));
     }
-    const GenerationMode mode = config.mode();
-    const bool guesses =
-        arguments.assistant_model != nullptr || config.prompt_lookup_num_tokens || config.source_lookup_num_tokens;
-    if (guesses || mode == GenerationMode::contrastive_search || arguments.encoder_outputs != nullptr) return false;
     output_.warnings = config.validate();
     stopping_ = make_stopping_criteria(config, arguments);
-    streams_.emplace(arguments.streamers);
     call_.emplace(GenerateCall<T>{model, inputs, config, arguments, workspace,
                                   make_items(inputs, config, model.config()), make_randoms(inputs, config), stopping_,
                                   *streams_});
@@ -138,6 +140,7 @@ class Job {
 
   GenerateRequest<T> request_;
   std::promise<BasicGenerateOutput<T>> promise_;
+  bool by_itself_ = false;  ///< generate() runs it, and tells its streamers the end
   BasicGenerateOutput<T> output_;
   StoppingCriteria stopping_;
   std::optional<Streams> streams_;
