@@ -71,12 +71,12 @@ struct Stored {
   std::set<std::string> formats;
 };
 
-void read_file(const std::filesystem::path& path, Stored& stored) {
+void read_file(const std::filesystem::path& path, FileAccess access, Stored& stored) {
   if (path.string().ends_with(".safetensors")) {
-    stored.metadata.merge(read_safetensors(path, stored.weights));
+    stored.metadata.merge(read_safetensors(path, stored.weights, access));
     stored.formats.insert("safetensors");
   } else {
-    const TorchFormat format = read_torch_pickle(path, stored.weights);
+    const TorchFormat format = read_torch_pickle(path, stored.weights, access);
     stored.formats.insert(format == TorchFormat::zip ? "torch zip" : "torch legacy");
   }
 }
@@ -115,7 +115,7 @@ WeightMap read_index(const std::filesystem::path& path) {
 }
 
 /// Reads every shard that an index names, and checks that each has what the index says.
-std::vector<std::filesystem::path> read_shards(const std::filesystem::path& index, Stored& stored) {
+std::vector<std::filesystem::path> read_shards(const std::filesystem::path& index, FileAccess access, Stored& stored) {
   const WeightMap map = read_index(index);
   std::map<std::string, std::set<std::string>> shards;  // the tensors that each is said to hold
   for (const auto& [name, file] : map) shards[file].insert(name);
@@ -128,7 +128,7 @@ std::vector<std::filesystem::path> read_shards(const std::filesystem::path& inde
     }
     std::set<std::string> before;
     for (const auto& [name, tensor] : stored.weights.tensors()) before.insert(name);
-    read_file(path, stored);
+    read_file(path, access, stored);
     for (const std::string& name : names) {
       if (!stored.weights.contains(name) || before.count(name) != 0) {
         throw CheckpointError(index.string() + ": " + name + ": expected it in " + file + ", found " +
@@ -180,13 +180,13 @@ CheckpointFiles find_checkpoint(const std::filesystem::path& directory) {
   return files;
 }
 
-Weights load_weights(const CheckpointFiles& files, WeightsReport* report) {
+Weights load_weights(const CheckpointFiles& files, WeightsReport* report, FileAccess access) {
   Stored stored{Weights(files.weights.string()), {}, {}};
   std::vector<std::filesystem::path> paths = {files.weights};
   if (files.weights.string().ends_with(".index.json")) {
-    paths = read_shards(files.weights, stored);
+    paths = read_shards(files.weights, access, stored);
   } else {
-    read_file(files.weights, stored);
+    read_file(files.weights, access, stored);
   }
   WeightsReport met;
   met.files = std::move(paths);

@@ -31,9 +31,21 @@ class Descriptor {
   int value_;
 };
 
+/// Fills `data` from the file, which must have `size` bytes. Returns whether it still has.
+bool read_all(int file, char* data, std::size_t size) {
+  std::size_t done = 0;
+  for (char beyond = 0;;) {
+    const bool full = done == size;
+    const ssize_t count = ::read(file, full ? &beyond : data + done, full ? 1 : size - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0 || full) return full && count == 0;
+    done += static_cast<std::size_t>(count);
+  }
+}
+
 }  // namespace
 
-std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path, FileAccess access) {
   const auto fail = [&path](const std::string& what) -> CheckpointError {
     return CheckpointError(path.string() + ": " + what);
   };
@@ -46,10 +58,16 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   const auto size = static_cast<std::size_t>(status.st_size);
   void* data = nullptr;
   if (size > 0) {  // an empty map is an error of the system's, an empty file is the caller's to judge
-    data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-    if (data == MAP_FAILED) throw fail("cannot be mapped: " + system_message());
+    const bool copy = access == FileAccess::copy;
+    data = copy ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (data == MAP_FAILED) throw fail((copy ? "cannot be copied: " : "cannot be mapped: ") + system_message());
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(data, size));
+  std::shared_ptr<const MappedFile> result(new MappedFile(data, size));
+  if (access == FileAccess::copy && !read_all(file.get(), static_cast<char*>(data), size)) {
+    throw fail("expected " + std::to_string(size) + " bytes while it was copied, as at first, got another number");
+  }
+  return result;
 }
 
 MappedFile::~MappedFile() {

@@ -34,8 +34,8 @@ struct Entry {
 
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& path)
-      : path_(path.string()), file_(MappedFile::open(path)), bytes_(file_->bytes()) {}
+  Reader(const std::filesystem::path& path, FileAccess access)
+      : path_(path.string()), file_(MappedFile::open(path, access)), bytes_(file_->bytes()) {}
 
   SafetensorsMetadata read(Weights& weights) {
     const Json header = parse_header();
@@ -219,8 +219,8 @@ void write_elements(const Target& target, OutputFile& file) {
 
 }  // namespace
 
-SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights) {
-  return Reader(path).read(weights);
+SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights, FileAccess access) {
+  return Reader(path, access).read(weights);
 }
 
 void write_safetensors(const std::filesystem::path& path,

@@ -172,8 +172,8 @@ class StateDict {
 
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& path)
-      : path_(path.string()), file_(MappedFile::open(path)), bytes_(file_->bytes()) {}
+  Reader(const std::filesystem::path& path, FileAccess access)
+      : path_(path.string()), file_(MappedFile::open(path, access)), bytes_(file_->bytes()) {}
 
   TorchFormat read(Weights& weights) {
     const TorchFormat format = begins_with("PK") ? TorchFormat::zip : TorchFormat::legacy;
@@ -388,8 +388,8 @@ class Reader {
 
 }  // namespace
 
-TorchFormat read_torch_pickle(const std::filesystem::path& path, Weights& weights) {
-  return Reader(path).read(weights);
+TorchFormat read_torch_pickle(const std::filesystem::path& path, Weights& weights, FileAccess access) {
+  return Reader(path, access).read(weights);
 }
 
 }  // namespace bertgen

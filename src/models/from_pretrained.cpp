@@ -67,7 +67,7 @@ Half load_half(const std::filesystem::path& directory, const LoadOptions& option
   const CheckpointFiles files = find_checkpoint(directory);
   Half half{TransformerConfig::from_json(read_text_file(files.config), files.config.string(),
                                          options.model_type.value_or("")),
-            load_weights(files)};
+            load_weights(files, nullptr, options.file_access)};
   apply(options, half.config);
   return half;
 }
@@ -110,7 +110,7 @@ BasicEncoderDecoderModel<T> BasicEncoderDecoderModel<T>::from_pretrained(const s
                                  GenerationConfig::UnknownKeys::warn);
   }
 
-  Weights weights = load_weights(files);
+  Weights weights = load_weights(files, nullptr, options.file_access);
   complete_shared_halves(weights, config.tie_encoder_decoder);
   const WeightScope all(weights);
   BasicEncoder<T> encoder(all / "encoder", config.encoder, options.build);

@@ -307,6 +307,28 @@ TEST_F(CheckpointTest, DecoderAloneLoads) {
                                       {"got 1 others: lm_head.scale [1]"});
 }
 
+/// What is loaded by copy does not see the file again. Without `options.file_access` in from_pretrained(), both models
+/// die.
+TEST_F(CheckpointTest, LoadsByCopyWhatMayShrink) {
+  const auto mapped = load();
+  const auto copied = EncoderDecoderModel::from_pretrained(directory_.path(), {.file_access = FileAccess::copy});
+  const Tensor<float> before = logits(mapped);
+  std::filesystem::resize_file(directory_.path() / "model.safetensors", 0);
+  EXPECT_TRUE(test::same_bits(logits(copied), before));
+  EXPECT_DEATH(logits(mapped), "");  // SIGBUS, which a sanitizer reports in its own way
+}
+
+TEST(MappedFileTest, CopiesAllBytes) {
+  const test::TemporaryDirectory directory;
+  const std::string text(100'000, 'x');
+  for (const std::string& content : {text, std::string()}) {
+    const auto copied = MappedFile::open(directory.write("file", content), FileAccess::copy);
+    ASSERT_EQ(copied->bytes().size(), content.size());
+    directory.write("file", "other");
+    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(copied->bytes().data()), content.size()), content);
+  }
+}
+
 TEST(ReadTextFileTest, ReadsAllBytes) {
   const test::TemporaryDirectory directory;
   const std::string text("a\0b\r\n\xff", 6);

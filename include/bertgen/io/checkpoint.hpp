@@ -9,6 +9,7 @@
 
 #include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
+#include "bertgen/io/mapped_file.hpp"
 
 namespace BERTGEN_PUBLIC bertgen {
 
@@ -37,7 +38,8 @@ struct WeightsReport {
 /// hold no weights (`position_ids`) are ignored. An i8 matrix has its `…_scale` beside it (StoredTensor::scale). Fills
 /// `report` if there is one. Throws CheckpointError; for an index that is no object of file names beside it, or names a
 /// file that is missing or lacks a tensor, too.
-Weights load_weights(const CheckpointFiles& files, WeightsReport* report = nullptr);
+Weights load_weights(const CheckpointFiles& files, WeightsReport* report = nullptr,
+                     FileAccess access = FileAccess::map);
 
 /// The files of a tokenizer of any kind in `directory`, and in its folders `encoder` and `decoder` where there are two
 /// tokenizers, by their names within it ("vocab.txt", "encoder/vocab.txt").

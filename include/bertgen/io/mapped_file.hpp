@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -11,11 +12,22 @@
 
 namespace BERTGEN_PUBLIC bertgen {
 
-/// A read-only memory map of a whole file, unmapped with its last owner. The file must not shrink while it is mapped.
+/// How the bytes of a weight file are reached.
+enum class FileAccess : std::uint8_t {
+  /// Mapped: read when they are used, and shared with other processes. Nobody may change the file while anything that
+  /// was loaded from it lives: a changed
+  /// byte is read as it then is, and reading what was cut off ends the process (SIGBUS).
+  map,
+  /// Copied to memory of this process at once: what happens to the file afterwards does not matter.
+  copy,
+};
+
+/// The bytes of a whole file, read-only, given back with its last owner.
 class MappedFile {
  public:
-  /// Throws CheckpointError naming the path: no such file, not a regular file, not readable.
-  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+  /// Throws CheckpointError naming the path: no such file, not a regular file, not readable, no memory for a copy, or a
+  /// size that changed while it was copied.
+  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path, FileAccess access = FileAccess::map);
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();

@@ -8,6 +8,7 @@
 
 #include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
+#include "bertgen/io/mapped_file.hpp"
 
 namespace BERTGEN_PUBLIC bertgen {
 
@@ -19,7 +20,8 @@ using SafetensorsMetadata = std::map<std::string, std::string>;
 /// overflow or do not match their shapes, tensors that overlap, leave gaps or pass the end of the file, names that
 /// occur twice. Throws CheckpointError naming the file, the tensor, what was expected and found; `weights` is then
 /// unchanged.
-SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights);
+SafetensorsMetadata read_safetensors(const std::filesystem::path& path, Weights& weights,
+                                     FileAccess access = FileAccess::map);
 
 /// Writes tensors to a file, which appears whole or not at all: it is written beside `path`, then takes its place.
 /// The same tensors give the same bytes, those of the reference implementation: larger types first, then names in

@@ -5,6 +5,7 @@
 
 #include "bertgen/core/export.hpp"
 #include "bertgen/core/weights.hpp"
+#include "bertgen/io/mapped_file.hpp"
 
 namespace BERTGEN_PUBLIC bertgen {
 
@@ -19,6 +20,6 @@ enum class TorchFormat {
 /// it here. The pickle is read as data: nothing it names is run, and whatever a dictionary of tensors does not need is
 /// refused by its name. Storages must be those that the pickle asks for, and tensors must lie in them.
 /// Throws CheckpointError naming the file, the tensor, what was expected and found; `weights` is then unchanged.
-TorchFormat read_torch_pickle(const std::filesystem::path& path, Weights& weights);
+TorchFormat read_torch_pickle(const std::filesystem::path& path, Weights& weights, FileAccess access = FileAccess::map);
 
 }  // namespace bertgen

@@ -33,6 +33,7 @@ struct LoadOptions {
   /// cross-attention and head, an encoder's pooler, as transformers initialises them (matrices N(0, initializer_range),
   /// biases 0, norms 1). Without it, weights that are missing are an error.
   std::optional<std::uint64_t> seed = {};
+  FileAccess file_access = FileAccess::map;  ///< copy: the weight files may change while the model lives
 };
 
 /// Embeddings and layers: what encoder and decoder have in common (BertGenerationEncoder without its mode). Immutable.
@@ -45,7 +46,6 @@ class TransformerStack {
                     config.hidden_size, config.layer_norm_eps) {
     config.validate();
     const LayerConfig layer_config = config.layer_config(build);
-    layers_.reserve(config.num_hidden_layers);
     for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
       layers_.emplace_back(scope / "encoder" / "layer" / i, layer_config, config.add_cross_attention);
     }

@@ -20,10 +20,11 @@ class Linear {
   /// of y. Throws CheckpointError.
   Linear(std::initializer_list<WeightScope> scopes, std::size_t in, std::size_t out, const BuildOptions& options) {
     std::vector<StoredTensor> weights;
-    std::vector<T> bias(scopes.size() * out);
+    std::vector<T> bias;  // grows as sizes prove true: a configuration may lie
     for (const WeightScope& scope : scopes) {
       weights.push_back(scope.get("weight", {out, in}));
       const StoredTensor& stored = scope.get("bias", {out});
+      bias.resize(weights.size() * out);
       convert(stored.dtype, stored.data, out, bias.data() + (weights.size() - 1) * out);
     }
     packed_ = PackedMatrix<T>(std::move(weights), std::move(bias), options);
