@@ -63,7 +63,7 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
                 : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (data == MAP_FAILED) throw fail((copy ? "cannot be copied: " : "cannot be mapped: ") + system_message());
   }
-  std::shared_ptr<const MappedFile> result(new MappedFile(data, size));
+  std::shared_ptr<const MappedFile> result(new MappedFile(data, size, access));
   if (access == FileAccess::copy && !read_all(file.get(), static_cast<char*>(data), size)) {
     throw fail("expected " + std::to_string(size) + " bytes while it was copied, as at first, got another number");
   }

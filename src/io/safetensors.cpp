@@ -57,7 +57,7 @@ class Reader {
                                           .shape = entry.shape,
                                           .data = data_.data() + entry.begin,
                                           .owner = file_,
-                                          .mapped = true});
+                                          .mapped = file_->access() == FileAccess::map});
     }
     return metadata;
   }

@@ -351,7 +351,11 @@ class Reader {
     }
     const std::byte* first = storage.bytes.data() + entry.offset * width;
     if (adjacent) {
-      return {.dtype = storage.dtype, .shape = entry.shape, .data = first, .owner = file_, .mapped = true};
+      return {.dtype = storage.dtype,
+              .shape = entry.shape,
+              .data = first,
+              .owner = file_,
+              .mapped = file_->access() == FileAccess::map};
     }
     // Strides of zero make a tensor of any size from little; files of models do not have them.
     std::uint64_t size = 0;

@@ -81,6 +81,21 @@ TEST_F(SafetensorsTest, ValuesOutliveTheReaderAndMayBeUnaligned) {
   EXPECT_EQ(tensor.to<float>().values(), (std::vector<float>{1.5f, -2}));
 }
 
+TEST_F(SafetensorsTest, ReleasedRowsKeepTheirValuesMappedOrCopied) {
+  const std::vector<float> values(64 * 1024, 1.5f);  // many pages
+  test::SafetensorsBuilder builder;
+  builder.add("a", "F32", {64, 1024}, values);
+  const auto path = directory_.write("model.safetensors", builder.bytes());
+  for (const FileAccess access : {FileAccess::map, FileAccess::copy}) {
+    Weights weights("file");
+    read_safetensors(path, weights, access);
+    const StoredTensor& tensor = *weights.find("a");
+    EXPECT_EQ(tensor.mapped, access == FileAccess::map);
+    tensor.release(0, 64);
+    EXPECT_EQ(tensor.to<float>().values(), values);
+  }
+}
+
 TEST_F(SafetensorsTest, ReturnsTheMetadata) {
   test::SafetensorsBuilder file;
   file.add_metadata("format", "pt");

@@ -15,8 +15,8 @@ namespace BERTGEN_PUBLIC bertgen {
 /// How the bytes of a weight file are reached.
 enum class FileAccess : std::uint8_t {
   /// Mapped: read when they are used, and shared with other processes. Nobody may change the file while anything that
-  /// was loaded from it lives: a changed
-  /// byte is read as it then is, and reading what was cut off ends the process (SIGBUS).
+  /// was loaded from it lives: a changed byte is read as it then is, and reading what was cut off ends the process
+  /// (SIGBUS).
   map,
   /// Copied to memory of this process at once: what happens to the file afterwards does not matter.
   copy,
@@ -33,12 +33,14 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  FileAccess access() const { return access_; }
 
  private:
-  MappedFile(void* data, std::size_t size) : data_(data), size_(size) {}
+  MappedFile(void* data, std::size_t size, FileAccess access) : data_(data), size_(size), access_(access) {}
 
   void* data_;
   std::size_t size_;
+  FileAccess access_;
 };
 
 /// The whole of a small text file. Throws ConfigError naming the path if it cannot be read or exceeds 64 MB.
