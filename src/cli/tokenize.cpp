@@ -16,6 +16,9 @@ std::string joined(const Integers& values) {
   return text;
 }
 
+/// What a few bytes of a request may ask for is bounded; far more than any model can take.
+constexpr std::size_t longest_padding = 65536;
+
 class TokenizeHandler final : public Handler {
  public:
   explicit TokenizeHandler(const Options& options) : coder_(options.model, options) { coder_.require(); }
@@ -47,6 +50,10 @@ class TokenizeHandler final : public Handler {
     // Padding that is false leaves it to max_length alone to truncate, as padding that is not given does.
     options.padding = strategy<PaddingStrategy>(request, "padding", PaddingStrategy::longest, {}, padding_strategy);
     options.max_length = size_field(request, "max_length", 1);
+    if (options.padding == PaddingStrategy::max_length && options.max_length > longest_padding) {
+      throw ArgumentError("max_length: expected at most " + std::to_string(longest_padding) + " to pad to, got " +
+                          std::to_string(*options.max_length));
+    }
     const auto text = text_field(request, "text");
     if (!text) throw ArgumentError("text: expected a string, got none");
     const auto pair = text_field(request, "text_pair");

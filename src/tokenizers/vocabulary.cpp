@@ -74,16 +74,7 @@ Vocabulary Vocabulary::from_json(const Json& object, const std::string& source) 
   return vocabulary;
 }
 
-void Vocabulary::add(std::string token, TokenId id) {
-  const auto index = static_cast<std::size_t>(id);
-  if (index >= tokens_.size()) {
-    tokens_.resize(index + 1);
-    present_.resize(index + 1, false);
-  }
-  tokens_[index] = std::move(token);
-  present_[index] = true;
-  ids_[tokens_[index]] = id;
-}
+void Vocabulary::add(std::string token, TokenId id) { ids_[tokens_[id] = std::move(token)] = id; }
 
 std::optional<TokenId> Vocabulary::find(std::string_view token) const {
   const auto found = ids_.find(token);
@@ -91,16 +82,13 @@ std::optional<TokenId> Vocabulary::find(std::string_view token) const {
 }
 
 std::optional<std::string_view> Vocabulary::token(TokenId id) const {
-  const auto index = static_cast<std::size_t>(id);
-  if (id < 0 || index >= tokens_.size() || !present_[index]) return std::nullopt;
-  return tokens_[index];
+  const auto found = tokens_.find(id);
+  return found != tokens_.end() ? std::optional<std::string_view>(found->second) : std::nullopt;
 }
 
 std::vector<std::pair<std::string_view, TokenId>> Vocabulary::tokens() const {
   std::vector<std::pair<std::string_view, TokenId>> result;
-  for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    if (present_[i]) result.emplace_back(tokens_[i], static_cast<TokenId>(i));
-  }
+  for (const auto& [id, token] : tokens_) result.emplace_back(token, id);
   return result;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -45,9 +45,8 @@ class Vocabulary {
  private:
   void add(std::string token, TokenId id);
 
-  // By id; a deque that grows leaves its strings where ids_ sees them.
-  std::deque<std::string> tokens_;
-  std::vector<bool> present_;
+  // A map takes no memory for holes, and leaves its strings where ids_ sees them.
+  std::map<TokenId, std::string> tokens_;
   std::unordered_map<std::string_view, TokenId> ids_;
 };
 

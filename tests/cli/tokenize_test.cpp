@@ -93,6 +93,7 @@ TEST(Tokenize, RefusesFieldsOfOtherTypes) {
   add("truncation", {"sometimes", 1, Json::array()});
   add("padding", {"sometimes", 1, Json::array()});
   add("add_special_tokens", {1, "true"});
+  requests.push_back({{"text", "a"}, {"padding", "max_length"}, {"max_length", 65537}});
   const auto answers = ask("tokenize", shipped(), requests, {}, some_failed);
   for (std::size_t i = 0; i < answers.size(); ++i) EXPECT_EQ(error_type(answers[i]), "argument") << requests[i];
 }
