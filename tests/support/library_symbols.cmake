@@ -16,6 +16,7 @@ set(known
   all_dtypes metadata_keys names_of_tokenizer_files schedules table weight_files
   "other_keys\\(\\)::keys" "activation_from_name\\(.*\\)::names" "Node::operator\\[\\]\\(.*\\) const::null" "byte_characters.*\\(\\)::characters"
   "bytes_of_characters\\(.*\\)::table" "Eigen::internal::manage_caching_sizes\\(.*\\)::m_cacheSizes"
+  "in_cpu\\(\\)::isas" "StoredTensor::release\\(.*\\) const::page"
   cap "engine\\(\\)::instance" "stream\\(\\)::instance" "beside\\(.*\\)::count")
 list(JOIN known "|" known)
 execute_process(COMMAND objdump -t -C ${LIBRARY} OUTPUT_VARIABLE symbols ERROR_QUIET COMMAND_ERROR_IS_FATAL ANY)
