@@ -76,8 +76,8 @@ const std::vector<Isa>& in_cpu() {
     std::vector<Isa> found;
     const std::int64_t compiled = hwy::SupportedTargets();
     for (const Entry& entry : table) {
-      if ((entry.isa == Isa::portable || (compiled & entry.highway) != 0) && entry.present())
-        found.push_back(entry.isa);
+      const bool built = entry.isa == Isa::portable || (compiled & entry.highway) != 0;
+      if (built && entry.present()) found.push_back(entry.isa);
     }
     return found;
   }();

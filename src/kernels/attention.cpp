@@ -22,9 +22,6 @@ constexpr std::size_t widest_vector = 16;  // floats
 constexpr std::size_t few_queries = 8;
 // Queries whose scores are held at a time: a multiple of the panel kernel's rows.
 constexpr std::size_t query_block = 24;
-constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
-  return (count + multiple - 1) / multiple * multiple;
-}
 }  // namespace
 }  // namespace bertgen::kernels
 #endif

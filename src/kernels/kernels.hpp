@@ -12,6 +12,11 @@ struct AttentionGroup;
 
 namespace bertgen::kernels {
 
+/// `count` and what is missing to the next multiple.
+constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
+
 /// The Highway target whose code runs: "AVX3", "AVX2", "SSE4", "NEON", and "EMU128" or "SCALAR".
 const char* target_name();
 

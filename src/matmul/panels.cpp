@@ -13,6 +13,7 @@ namespace bertgen::detail {
 namespace {
 
 using kernels::panel_columns;
+using kernels::round_up;
 
 // A block is `row_block` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
 // keeps while all rows pass by them, and up to 240 KB of input beside it. A multiple of the kernels' 6 rows.
@@ -30,10 +31,6 @@ constexpr std::size_t element_grain = 8192;
 constexpr std::size_t huge_weights = std::size_t{2} << 20;
 // Packed bytes after which what they were read from is released.
 constexpr std::size_t release_bytes = std::size_t{4} << 20;
-
-constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
-  return (count + multiple - 1) / multiple * multiple;
-}
 
 class PanelMatmul final : public MatmulKernel<float> {
  public:
