@@ -69,10 +69,6 @@ class GenerateHandler final : public Handler {
   /// Updates `config` and prints each warning once, however many requests bring it. Throws ConfigError.
   void update(GenerationConfig& config, const std::string& json, const char* source) {
     std::vector<std::string> warnings = config.update(json, source);
-    if (config.num_beams.value_or(1) > most_beams) {
-      throw ConfigError(std::string(source) + ".num_beams: expected at most " + std::to_string(most_beams) + ", got " +
-                        std::to_string(*config.num_beams));
-    }
     if (config.output_logits.value_or(false)) {
       warnings.push_back(std::string(source) + ".output_logits: has no effect here: answers have no logits");
       config.output_logits.reset();

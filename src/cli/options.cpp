@@ -153,7 +153,7 @@ class Parser {
     number("--batch-size", options_.bench.batch_size, "Sources generated from together", 1);
     number("--source-length", options_.bench.source_length, "Ids of each source", 1);
     number("--new-tokens", options_.bench.new_tokens, "Ids generated for each, no more and no fewer", 1);
-    number("--num-beams", options_.bench.num_beams, "Beams; 1 is greedy", 1, most_beams);
+    number("--num-beams", options_.bench.num_beams, "Beams; 1 is greedy", 1, GenerationConfig::most_rows);
     number("--repeat", options_.bench.repeat, "Runs that count", 1);
     number("--warmup", options_.bench.warmup, "Runs before them", 0);
     command->add_flag("--json", options_.bench.json, "Print one JSON object");

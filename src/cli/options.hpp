@@ -10,9 +10,6 @@
 
 namespace bertgen::cli {
 
-/// Beyond this the lists of beams alone could take all memory.
-inline constexpr std::size_t most_beams = 65536;
-
 /// What `bertgen bench` runs.
 struct BenchOptions {
   std::size_t batch_size = 1;

@@ -337,6 +337,13 @@ std::vector<std::string> update_from(GenerationConfig& config, const Json& objec
   for_each_field(updated, [&](const char* key, auto& field) {
     if (object.contains(key)) read(fields, key, field);
   });
+  for (const auto& [key, rows] :
+       {std::pair{"num_beams", updated.num_beams}, {"num_return_sequences", updated.num_return_sequences}}) {
+    if (rows > GenerationConfig::most_rows) {
+      throw ConfigError(source + "." + key + ": expected at most " + std::to_string(GenerationConfig::most_rows) +
+                        ", got " + std::to_string(*rows));
+    }
+  }
   updated.validate();
   for (const Idle& idle : idle_options(updated)) {
     if (fields.has(idle.key)) warnings.push_back(source + "." + idle.key + ": " + idle.why);

@@ -50,7 +50,7 @@ TextPipeline::TextPipeline(std::shared_ptr<const EncoderDecoderModel> model, Enc
   if (!tokenizers_.encoder || !tokenizers_.decoder) throw TokenizerError("pipeline: expected tokenizers, got none");
   if (options_.batch_size == 0) throw ArgumentError("batch_size: expected at least 1, got 0");
   if (!options_.add_special_tokens) {
-    options_.add_special_tokens = session_->model().config().encoder.model_type != "bert-generation";
+    options_.add_special_tokens = session_->model().config().encoder.adds_special_tokens();
   }
 }
 

@@ -9,7 +9,7 @@ deb=$(ls "$work"/bertgen_"$version"_*.deb)
 dpkg-deb -x "$deb" "$work/root"
 dpkg-deb -f "$deb" Depends | grep -q libeigen3-dev
 dpkg-deb -f "$deb" Depends | grep -q 'libc6 '
-for file in bin/bertgen include/bertgen/bertgen.hpp share/man/man1/bertgen.1 share/doc/bertgen/NOTICE share/bertgen/fuse-en/model.safetensors \
+for file in bin/bertgen include/bertgen/bertgen.hpp include/bertgen/bertgen.h share/man/man1/bertgen.1 share/doc/bertgen/NOTICE share/bertgen/fuse-en/model.safetensors \
   share/bertgen/fuse-en/README.md; do
   [ -s "$work/root/usr/$file" ] || { echo "expected $file in the package" >&2; exit 1; }
 done

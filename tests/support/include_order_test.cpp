@@ -154,8 +154,8 @@ TEST(IncludeOrderTest, LibraryNeverPrintsExitsOrReadsTheEnvironment) {
   }
 }
 
-TEST(IncludeOrderTest, ProgramsUseThePublicHeadersOnly) {
-  for (const char* folder : {"src/cli", "examples"}) {
+TEST(IncludeOrderTest, ProgramsAndTheCInterfaceUseThePublicHeadersOnly) {
+  for (const char* folder : {"src/capi", "src/cli", "examples"}) {
     for (const fs::path& path : sources_under(root / folder)) {
       for (const std::string& include : includes_of(path)) {
         if (include[0] != '"') continue;

@@ -110,6 +110,9 @@ struct GenerationConfig {
 
   GenerationMode mode() const;
 
+  /// The most beams and sequences of one source that update() takes: a few bytes must not ask for all memory.
+  static constexpr std::size_t most_rows = 65536;
+
   /// What update() does with a key that is no option of generate().
   enum class UnknownKeys : bool { refuse, warn };
 

@@ -57,6 +57,9 @@ struct TransformerConfig {
   std::optional<TokenId> padding_idx() const;
   /// The longest sequence that the position table serves.
   std::size_t max_length() const;
+  /// Whether texts are encoded with special tokens unless the caller says otherwise: BertGeneration was trained
+  /// without.
+  bool adds_special_tokens() const { return model_type != "bert-generation"; }
   /// What nn/ needs of it.
   LayerConfig layer_config(const BuildOptions& build) const;
 };
