@@ -14,7 +14,10 @@ std::size_t align_up(std::size_t bytes) { return (bytes + alignment - 1) / align
 }  // namespace
 
 Workspace::Workspace(int threads) : threads_(threads) {
-  if (threads < 1) throw ArgumentError("workspace: expected at least 1 thread, got " + std::to_string(threads));
+  if (threads < 1 || threads > most_threads) {
+    throw ArgumentError("workspace: expected 1 to " + std::to_string(most_threads) + " threads, got " +
+                        std::to_string(threads));
+  }
 }
 
 std::size_t Workspace::capacity() const {

@@ -124,7 +124,7 @@ BERTGEN_API bertgen_status bertgen_detokenize(const bertgen_model* model, const 
 
 /** Makes a session of a model.
  *
- * @param threads that a call may use; 0: one a physical core. Answers do not depend on it
+ * @param threads that a call may use, up to 1024; 0: one a physical core. Answers do not depend on it
  * @param session set to the session, for bertgen_session_free()
  */
 BERTGEN_API bertgen_status bertgen_session_create(const bertgen_model* model, int threads, bertgen_session** session,
@@ -167,8 +167,8 @@ BERTGEN_API bertgen_status bertgen_generate(bertgen_session* session, const char
  *
  * @param ids `count` arrays
  * @param lengths the number of ids in each, at least 1
- * @return also BERTGEN_ERROR_ARGUMENT for an id outside the vocabulary. A model without tokenizer is no error here
- * unless text is needed: for on_text, or the option stop_strings
+ * @return also BERTGEN_ERROR_ARGUMENT for an id outside the vocabulary. A model without tokenizer is an error
+ * only where text is needed: for on_text, or the option stop_strings
  */
 BERTGEN_API bertgen_status bertgen_generate_ids(bertgen_session* session, const int32_t* const* ids,
                                                 const size_t* lengths, size_t count, const char* options,

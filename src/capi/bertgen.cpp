@@ -1,11 +1,14 @@
 // The C interface over the C++ library: arguments are checked, exceptions become statuses, nothing is computed here.
 #include "bertgen/bertgen.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -25,8 +28,9 @@ struct bertgen_session {
 
   bertgen::EncoderDecoderTokenizers tokenizers;
   bertgen::Session session;
-  std::mutex mutex;  ///< of `cancel`
-  std::stop_source cancel;
+  std::mutex mutex;  ///< of what follows
+  bool cancelled = false;
+  std::stop_source cancel;  ///< the next call replaces it after a reset, which cannot: it must not allocate
 };
 
 struct bertgen_output {
@@ -171,6 +175,7 @@ class Generation {
     if (config_.output_logits.value_or(false)) warnings_.emplace_back("options.output_logits: has no effect here");
     config_.output_scores.reset();
     config_.output_logits.reset();
+    if (config_.stop_strings) require(session_.tokenizers.decoder);
     output_->has_text = session_.tokenizers.decoder != nullptr;
   }
 
@@ -219,6 +224,7 @@ class Generation {
     }
     {
       const std::lock_guard lock(session_.mutex);
+      if (session_.cancel.stop_requested() && !session_.cancelled) session_.cancel = std::stop_source();
       arguments.cancel_token = session_.cancel.get_token();
     }
     GenerateOutput output = session_.session.generate(inputs, config_, arguments);
@@ -368,13 +374,14 @@ void bertgen_session_free(bertgen_session* session) { delete session; }
 void bertgen_session_cancel(bertgen_session* session) {
   if (session == nullptr) return;
   const std::lock_guard lock(session->mutex);
+  session->cancelled = true;
   session->cancel.request_stop();
 }
 
 void bertgen_session_reset(bertgen_session* session) {
   if (session == nullptr) return;
   const std::lock_guard lock(session->mutex);
-  if (session->cancel.stop_requested()) session->cancel = std::stop_source();
+  session->cancelled = false;
 }
 
 bertgen_status bertgen_generate_text(bertgen_session* session, const char* text, const char* options, char** answer,

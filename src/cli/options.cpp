@@ -99,7 +99,7 @@ class Parser {
         ->capture_default_str();
     options_.threads = physical_cores();
     command->add_option("--threads", options_.threads, "Threads; by default one a physical core")
-        ->check(CLI::Range(1, 1024))
+        ->check(CLI::Range(1, Workspace::most_threads))
         ->capture_default_str();
     return command;
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -218,7 +219,7 @@ TEST_F(BertgenTest, IdsNeedNoTokenizer) {
 
   bertgen_on_text never = [](void*, std::size_t, const char*, std::size_t) { return 0; };
   expect_error(BERTGEN_ERROR_TOKENIZER, "tokenizer", [&](char** message) { return run(never, nullptr, message); });
-  expect_error(BERTGEN_ERROR_CONFIG, "token_text",
+  expect_error(BERTGEN_ERROR_TOKENIZER, "tokenizer",
                [&](char** message) { return run(nullptr, R"({"stop_strings": "a"})", message); });
   char* text = nullptr;
   expect_error(BERTGEN_ERROR_TOKENIZER, "tokenizer",
@@ -305,8 +306,10 @@ TEST_F(BertgenTest, ErrorsHaveTheirCausesAndTexts) {
   expect_error(BERTGEN_ERROR_ARGUMENT, "dtype: expected", load_from(path, 7, 0));
   expect_error(BERTGEN_ERROR_ARGUMENT, "flags: expected", load_from(path, BERTGEN_DTYPE_AUTO, 2));
   bertgen_session* session = nullptr;
-  expect_error(BERTGEN_ERROR_ARGUMENT, "at least 1 thread",
-               [&](char** message) { return bertgen_session_create(model_, -1, &session, message); });
+  for (const int threads : {-1, 1025}) {
+    expect_error(BERTGEN_ERROR_ARGUMENT, "expected 1 to 1024 threads",
+                 [&](char** message) { return bertgen_session_create(model_, threads, &session, message); });
+  }
   directory_.write("config.json", R"({"model_type": "encoder-decoder"})");
   expect_error(BERTGEN_ERROR_CONFIG, "config.json", load_from(path, BERTGEN_DTYPE_AUTO, 0));
   directory_.write("vocab.txt", "");
@@ -464,8 +467,15 @@ TEST_F(BertgenTest, CancelLastsUntilReset) {
   const std::string expected = answer(text_);
   bertgen_session_cancel(session_);
   for (int i = 0; i < 2; ++i) expect_error(BERTGEN_ERROR_CANCELLED, "cancel", text_, nullptr);
+  smallest_failure = 0;
+  allocations_left = 0;  // what has no status cannot say that there is no memory
   bertgen_session_reset(session_);
+  allocations_left = -1;
   EXPECT_EQ(answer(text_), expected);
+  bertgen_session_cancel(session_);
+  bertgen_session_reset(session_);
+  bertgen_session_cancel(session_);
+  expect_error(BERTGEN_ERROR_CANCELLED, "cancel", text_, nullptr);
 }
 
 TEST_F(BertgenTest, AnotherThreadCancelsACallThatRuns) {

@@ -11,10 +11,11 @@
 namespace bertgen {
 namespace {
 
-TEST(WorkspaceTest, RefusesLessThanOneThread) {
+TEST(WorkspaceTest, RefusesNoThreadsAndTooMany) {
   EXPECT_EQ(Workspace(3).threads(), 3);
-  test::expect_error<ArgumentError>([] { Workspace(0); }, {"at least 1 thread, got 0"});
+  test::expect_error<ArgumentError>([] { Workspace(0); }, {"expected 1 to 1024 threads, got 0"});
   test::expect_error<ArgumentError>([] { Workspace(-4); }, {"got -4"});
+  test::expect_error<ArgumentError>([] { Workspace(1025); }, {"got 1025"});
 }
 
 TEST(WorkspaceTest, HoldsNothingAtFirst) { EXPECT_EQ(Workspace().capacity(), 0u); }

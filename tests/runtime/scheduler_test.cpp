@@ -193,7 +193,8 @@ TEST_F(SchedulerTest, WhatIsNotDoneWhenItEndsIsCancelled) {
 }
 
 TEST_F(SchedulerTest, RefusesLessThanOneThread) {
-  test::expect_error<ArgumentError>([this] { Scheduler(model_, {.threads = 0}); }, {"at least 1 thread, got 0"});
+  test::expect_error<ArgumentError>([this] { Scheduler(model_, {.threads = 0}); },
+                                    {"expected 1 to 1024 threads, got 0"});
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ TEST_F(SessionTest, PhysicalCoresAreAtLeastOneAndNoMoreThanThreads) {
 }
 
 TEST_F(SessionTest, RefusesLessThanOneThread) {
-  test::expect_error<ArgumentError>([this] { Session(model_, 0); }, {"at least 1 thread, got 0"});
+  test::expect_error<ArgumentError>([this] { Session(model_, 0); }, {"expected 1 to 1024 threads, got 0"});
 }
 
 TEST_F(SessionTest, GeneratesWithTheCheckpointsOptionsOrGivenOnes) {

@@ -14,7 +14,11 @@ namespace BERTGEN_PUBLIC bertgen {
 /// allocated. Not thread-safe: each thread that computes has a Workspace of its own.
 class Workspace {
  public:
-  /// Computations given this workspace run on up to `threads` threads. Throws ArgumentError if `threads` < 1.
+  /// The OpenMP runtime ends the process where the system gives it no more threads.
+  static constexpr int most_threads = 1024;
+
+  /// Computations given this workspace run on up to `threads` threads. Throws ArgumentError unless these are 1 to
+  /// most_threads.
   explicit Workspace(int threads = 1);
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
