@@ -1,4 +1,5 @@
-/* The C interface: text or ids in, text and ids out, with a checkpoint of transformers. docs/c.md shows it in use.
+/** @file
+ * The C interface: text or ids in, text and ids out, with a checkpoint of transformers. docs/c.md shows it in use.
  *
  * Conventions:
  *

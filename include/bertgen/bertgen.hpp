@@ -12,6 +12,7 @@
 
 #include "bertgen/core/dtype.hpp"
 #include "bertgen/core/error.hpp"
+#include "bertgen/core/export.hpp"
 #include "bertgen/core/isa.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/token.hpp"
@@ -34,3 +35,8 @@
 #include "bertgen/tokenizers/bert.hpp"
 #include "bertgen/tokenizers/bert_generation.hpp"
 #include "bertgen/tokenizers/roberta.hpp"
+
+/// Encoder-decoders of the BERT family, from a checkpoint's folder to text. Unless a name says otherwise, const
+/// functions may be called from several threads at once, errors are exceptions derived from Error, and after one
+/// everything is as it was before the call; docs/design.md states these defaults.
+namespace BERTGEN_PUBLIC bertgen {}

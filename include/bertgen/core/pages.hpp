@@ -9,9 +9,11 @@
 
 namespace BERTGEN_PUBLIC bertgen {
 
+/// Gives Pages back.
 struct FreePages {
-  void operator()(std::byte* memory) const { std::free(memory); }
+  void operator()(std::byte* memory) const { std::free(memory); }  ///< free()
 };
+/// Memory that is taken from the system in pages.
 using Pages = std::unique_ptr<std::byte[], FreePages>;
 
 /// Uninitialised bytes, aligned to 64, which take memory from the system as they are written. Where it has huge pages,

@@ -17,9 +17,11 @@ namespace BERTGEN_PUBLIC bertgen {
 /// Sizes of up to four dimensions, outermost first. The empty shape is a scalar's.
 class Shape {
  public:
+  /// The most dimensions.
   static constexpr std::size_t max_rank = 4;
 
   Shape() = default;
+  /// Throws ShapeError for more than four dimensions.
   Shape(std::initializer_list<std::size_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
   /// Throws ShapeError for more than four dimensions.
   template <typename Iterator>
@@ -30,10 +32,13 @@ class Shape {
     }
   }
 
+  /// @{
+  /// Dimensions: how many, one extent, and all of them to iterate over.
   std::size_t rank() const { return rank_; }
   std::size_t operator[](std::size_t dimension) const { return sizes_[dimension]; }
   const std::size_t* begin() const { return sizes_.data(); }
   const std::size_t* end() const { return sizes_.data() + rank_; }
+  /// @}
   /// Number of elements; 1 for a scalar.
   std::size_t size() const {
     std::size_t product = 1;
@@ -48,7 +53,7 @@ class Shape {
     for (std::size_t i = 0; i + 1 < rank_; ++i) product *= sizes_[i];
     return product;
   }
-  bool operator==(const Shape& other) const = default;
+  bool operator==(const Shape& other) const = default;  ///< the same dimensions in the same order
 
  private:
   std::array<std::size_t, max_rank> sizes_{};
@@ -68,26 +73,35 @@ inline std::string to_string(const Shape& shape) {
 template <typename T>
 class TensorView {
  public:
+  /// The type of an element.
   using Value = std::remove_const_t<T>;
+  /// What matrix() shows.
   using Matrix = Eigen::Matrix<Value, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   /// Unaligned on purpose: the alignment Eigen would assume depends on the including program's compiler flags.
   using Map =
       Eigen::Map<std::conditional_t<std::is_const_v<T>, const Matrix, Matrix>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
   TensorView() = default;
+  /// Rows without gaps.
   TensorView(T* data, Shape shape) : TensorView(data, shape, shape.cols()) {}
+  /// Rows that begin `row_stride` elements apart.
   TensorView(T* data, Shape shape, std::size_t row_stride) : data_(data), shape_(shape), row_stride_(row_stride) {}
   /// A view of mutable elements is a view of constant ones.
   operator TensorView<const T>() const requires(!std::is_const_v<T>) { return {data_, shape_, row_stride_}; }
 
+  /// @{
+  /// Where the elements are, and how they are laid out. size() counts elements, without gaps; row_stride() is the
+  /// distance from one row to the next.
   T* data() const { return data_; }
   const Shape& shape() const { return shape_; }
   std::size_t size() const { return shape_.size(); }
   std::size_t rows() const { return shape_.rows(); }
   std::size_t cols() const { return shape_.cols(); }
   std::size_t row_stride() const { return row_stride_; }
+  /// @}
   /// True when no gap lies between the rows.
   bool contiguous() const { return row_stride_ == cols() || rows() <= 1; }
+  /// The first element of a row.
   T* row(std::size_t index) const { return data_ + index * row_stride_; }
 
   /// Rows [first, first + count) as a [count, cols] view.
@@ -130,6 +144,8 @@ class Tensor {
   /// A copy of elements that lie without gaps.
   Tensor(Shape shape, const T* data) : shape_(shape), values_(data, data + shape.size()) {}
 
+  /// @{
+  /// The elements without gaps, last dimension fastest, and how many there are.
   T* data() { return values_.data(); }
   const T* data() const { return values_.data(); }
   const Shape& shape() const { return shape_; }
@@ -138,11 +154,15 @@ class Tensor {
   T& operator[](std::size_t index) { return values_[index]; }
   const T& operator[](std::size_t index) const { return values_[index]; }
   const std::vector<T>& values() const { return values_; }
+  /// @}
 
+  /// @{
+  /// All of it; valid as long as the tensor and its size.
   TensorView<T> view() { return {values_.data(), shape_}; }
   TensorView<const T> view() const { return {values_.data(), shape_}; }
   operator TensorView<T>() { return view(); }
   operator TensorView<const T>() const { return view(); }
+  /// @}
 
  private:
   Shape shape_{0};

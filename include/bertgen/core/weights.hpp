@@ -19,10 +19,13 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// One stored tensor. `owner` keeps the bytes at `data` alive (usually a mapped file); they may be unaligned.
 struct StoredTensor {
+  /// @{
+  /// Type, shape and bytes: `data` is shape.size() elements of `dtype`, row after row.
   DType dtype = DType::f32;
   Shape shape;
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;
+  /// @}
   /// Of an i8 matrix that stands for floating numbers: a float for each row, which its elements are multiples of. The
   /// tensor that holds them owns them.
   std::shared_ptr<const StoredTensor> scale = nullptr;
@@ -79,7 +82,7 @@ class Weights {
 
   /// Throws CheckpointError if `name` is there already.
   void add(std::string name, StoredTensor tensor);
-  bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }  ///< get() finds it
   /// The tensor; records that it was read. Throws CheckpointError naming what is missing, or both shapes if they
   /// differ, or the type if it is not a floating one.
   const StoredTensor& get(std::string_view name, const Shape& expected) const;
@@ -93,7 +96,9 @@ class Weights {
   /// The tensors that get() has returned and whose names begin with `prefix`, without it.
   NamedTensors read_under(std::string_view prefix) const;
 
+  /// What messages call the whole: the file or directory.
   const std::string& source() const { return source_; }
+  /// All of them, by name.
   const NamedTensors& tensors() const { return tensors_; }
 
  private:
@@ -111,16 +116,22 @@ class WeightScope {
   WeightScope(const Weights& weights, std::string prefix = {})  // NOLINT: a whole checkpoint is a scope
       : weights_(&weights), prefix_(std::move(prefix)) {}
 
+  /// @{
+  /// The scope of a part: scope / "layer" / 3 has the names that begin with "layer.3.".
   WeightScope operator/(std::string_view child) const;
   WeightScope operator/(std::size_t index) const { return *this / std::to_string(index); }
+  /// @}
 
+  /// @{
+  /// As Weights, for the name in this scope.
   bool contains(std::string_view name) const { return weights_->contains(path(name)); }
   const StoredTensor& get(std::string_view name, const Shape& expected) const {
     return weights_->get(path(name), expected);
   }
+  /// @}
   /// The full name of `name` in this scope.
   std::string path(std::string_view name) const { return prefix_ + std::string(name); }
-  const Weights& weights() const { return *weights_; }
+  const Weights& weights() const { return *weights_; }  ///< of which this is a part
 
  private:
   const Weights* weights_;

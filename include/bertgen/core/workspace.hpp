@@ -23,13 +23,14 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
-  int threads() const { return threads_; }
+  int threads() const { return threads_; }  ///< that computations may use
   /// Bytes held, in use or not.
   std::size_t capacity() const;
 
   /// Memory taken while a Scope lives is given back when it ends. Scopes nest.
   class Scope {
    public:
+    /// Remembers how much is taken.
     explicit Scope(Workspace& workspace) : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {
       ++workspace_.depth_;
     }

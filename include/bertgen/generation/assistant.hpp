@@ -7,10 +7,11 @@
 
 namespace BERTGEN_PUBLIC bertgen {
 
+/// Options of assisted decoding, by transformers' names.
 struct AssistantSettings {
-  std::size_t num_assistant_tokens = 20;
-  AssistantSchedule schedule = AssistantSchedule::constant;
-  double confidence_threshold = 0.4;  ///< a guess that is less probable is the last one
+  std::size_t num_assistant_tokens = 20;                     ///< guesses a step, to begin with
+  AssistantSchedule schedule = AssistantSchedule::constant;  ///< how that number changes with success
+  double confidence_threshold = 0.4;                         ///< a guess that is less probable is the last one
 };
 
 /// Lets an assistant model say how sequences go on, by the rules and the choice of the search itself, when sampling by

@@ -11,9 +11,10 @@ namespace BERTGEN_PUBLIC bertgen {
 template <typename T>
 class BeamHypotheses {
  public:
+  /// A finished sequence and its rank.
   struct Hypothesis {
     double score;  ///< divided by length ^ length_penalty
-    Beam<T> beam;
+    Beam<T> beam;  ///< with its sum of log-probabilities
   };
 
   /// Keeps up to `size`.

@@ -15,17 +15,20 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// The settings of one beam search; all items of a batch share them.
 struct BeamSettings {
+  /// @{
+  /// As in GenerationConfig.
   std::size_t num_beams = 2;
   std::size_t num_return_sequences = 1;
   double length_penalty = 1;
   EarlyStopping early_stopping = EarlyStopping::no;
   bool do_sample = false;
+  /// @}
   std::size_t num_beam_groups = 1;  ///< of group_beam_search()
 };
 
 /// One item's search in a batch of them.
 struct BeamSource {
-  const GenerationItem* item;
+  const GenerationItem* item;        ///< its prompt, limits and numbers
   std::size_t batch_id = 0;          ///< its place in the batch
   const RequestRandom* random = {};  ///< where candidates are drawn
 };
@@ -37,10 +40,13 @@ inline constexpr T worst_score = T(-1e9);
 /// What one beam has generated, prompt included.
 template <typename T>
 struct Beam {
-  TokenIds ids;
-  T score = 0;  ///< sum of log-probabilities; of a finished one divided by length ^ length_penalty
+  TokenIds ids;  ///< prompt included
+  T score = 0;   ///< sum of log-probabilities; of a finished one divided by length ^ length_penalty
+  /// @{
+  /// As in GeneratedSequence.
   std::vector<double> token_log_probs = {};
   std::vector<std::size_t> beam_indices = {};
+  /// @}
 
   /// The beam and one token more. `row`: its own, among all beams of the batch.
   Beam extended(TokenId token, T total, T log_prob, std::size_t row) const {
@@ -63,15 +69,15 @@ struct Beam {
 /// A beam's continuation by one token.
 template <typename T>
 struct BeamCandidate {
-  std::size_t beam;
-  TokenId token;
-  T score;  ///< of the beam and the token together
+  std::size_t beam;  ///< that it continues
+  TokenId token;     ///< by which
+  T score;           ///< of the beam and the token together
 };
 
 /// A row of the decoder's next step: which row of its item it continues, and by which token.
 struct Continuation {
-  std::size_t row;
-  TokenId token;
+  std::size_t row;  ///< of the item, in the step before
+  TokenId token;    ///< that it continues with
 };
 
 /// How many candidates a step takes: enough that as many as there are beams remain when all end tokens are among them.
@@ -153,6 +159,7 @@ std::vector<BeamCandidate<T>> drawn_candidates(std::span<const Beam<T>> beams, T
 template <typename T>
 class BeamItem {
  public:
+  /// Begins with the prompt. The arguments must outlive it.
   BeamItem(const BeamSource& source, const BeamSettings& settings, const StoppingCriteria& stopping)
       : source_(source), settings_(&settings), stopping_(&stopping) {
     running_.assign(settings.num_beams, {source.item->prompt, worst_score<T>});
@@ -161,8 +168,8 @@ class BeamItem {
     finished_.assign(settings.num_beams, {{source.item->prompt, worst_score<T>}, false});
   }
 
-  const std::vector<Beam<T>>& running() const { return running_; }
-  bool done() const { return done_; }
+  const std::vector<Beam<T>>& running() const { return running_; }  ///< best first
+  bool done() const { return done_; }                               ///< no step is needed any more
 
   /// One step, by the logits of the rows that the last one asked for; at first one row serves all beams. Sets `next`;
   /// empty when the search is over.

@@ -18,6 +18,7 @@ class CandidateGenerator {
   /// sequences have grown, and `live` has lost those that are complete.
   virtual void propose(std::span<const GeneratedSequence> sequences, std::span<const std::size_t> live,
                        std::vector<TokenIds>& guesses) = 0;
+  /// The largest number of guesses for one sequence, for which memory is kept.
   virtual std::size_t most_guesses() const = 0;
 };
 

@@ -21,9 +21,9 @@ enum class EarlyStopping : std::uint8_t {
 
 /// Factor `factor`^n on the end token's score from the n-th token after `start` on.
 struct ExponentialDecay {
-  std::size_t start = 0;  ///< generated tokens
-  double factor = 1;
-  bool operator==(const ExponentialDecay&) const = default;
+  std::size_t start = 0;                                     ///< generated tokens
+  double factor = 1;                                         ///< 1: no change
+  bool operator==(const ExponentialDecay&) const = default;  ///< equal in both
 };
 
 /// How many tokens an assistant guesses, from num_assistant_tokens on.
@@ -86,28 +86,30 @@ struct GenerationConfig {
   std::optional<double> eta_cutoff;      ///< 0
   std::optional<std::int64_t> seed;      ///< 0; this project's own
   // What is changed in the scores, in transformers' order
+  /// None; what is added to the score of a sequence's last id where the others stand before it.
   std::optional<std::vector<std::pair<TokenIds, double>>> sequence_bias;
-  std::optional<double> encoder_repetition_penalty;         ///< 1
-  std::optional<double> repetition_penalty;                 ///< 1
-  std::optional<std::size_t> no_repeat_ngram_size;          ///< 0: repeats are allowed
-  std::optional<std::size_t> encoder_no_repeat_ngram_size;  ///< 0
-  std::optional<std::vector<TokenIds>> bad_words_ids;
-  std::optional<TokenId> forced_bos_token_id;
-  std::optional<TokenIds> forced_eos_token_id;
-  std::optional<bool> remove_invalid_values;  ///< false
-  std::optional<ExponentialDecay> exponential_decay_length_penalty;
-  std::optional<TokenIds> suppress_tokens;
-  std::optional<TokenIds> begin_suppress_tokens;
-  std::optional<bool> renormalize_logits;  ///< false
+  std::optional<double> encoder_repetition_penalty;                  ///< 1
+  std::optional<double> repetition_penalty;                          ///< 1
+  std::optional<std::size_t> no_repeat_ngram_size;                   ///< 0: repeats are allowed
+  std::optional<std::size_t> encoder_no_repeat_ngram_size;           ///< 0
+  std::optional<std::vector<TokenIds>> bad_words_ids;                ///< none; sequences that never appear
+  std::optional<TokenId> forced_bos_token_id;                        ///< none; the first id after the start
+  std::optional<TokenIds> forced_eos_token_id;                       ///< none; any of them ends at max_length
+  std::optional<bool> remove_invalid_values;                         ///< false
+  std::optional<ExponentialDecay> exponential_decay_length_penalty;  ///< none
+  std::optional<TokenIds> suppress_tokens;                           ///< none; never chosen
+  std::optional<TokenIds> begin_suppress_tokens;                     ///< none; not chosen first
+  std::optional<bool> renormalize_logits;                            ///< false
   // What is returned beside the sequences
   std::optional<bool> output_scores;  ///< false
   std::optional<bool> output_logits;  ///< false
   // Special ids
   std::optional<TokenId> decoder_start_token_id;  ///< bos_token_id
-  std::optional<TokenId> bos_token_id;
-  std::optional<TokenId> pad_token_id;
-  std::optional<TokenIds> eos_token_id;  ///< none: only length ends a sequence
+  std::optional<TokenId> bos_token_id;            ///< none; starts where decoder_start_token_id is unset
+  std::optional<TokenId> pad_token_id;            ///< none
+  std::optional<TokenIds> eos_token_id;           ///< none: only length ends a sequence
 
+  /// Which search the options ask for, by transformers' rules; validate() says whether they fit together.
   GenerationMode mode() const;
 
   /// The most beams and sequences of one source that update() takes: a few bytes must not ask for all memory.
@@ -131,7 +133,7 @@ struct GenerationConfig {
   /// others.
   std::vector<std::string> validate() const;
 
-  bool operator==(const GenerationConfig&) const = default;
+  bool operator==(const GenerationConfig&) const = default;  ///< the same options, set and unset
 };
 
 /// The defaults of a checkpoint that has no generation_config.json: the generation keys of config.json's top level,

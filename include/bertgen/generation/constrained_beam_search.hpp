@@ -13,6 +13,7 @@ namespace BERTGEN_PUBLIC bertgen {
 template <typename T>
 class ConstrainedBeamItem {
  public:
+  /// The arguments must outlive it.
   ConstrainedBeamItem(const BeamSource& source, const BeamSettings& settings, const StoppingCriteria& stopping,
                       const std::vector<ForcedWord>& words)
       : source_(source),
@@ -66,6 +67,7 @@ class ConstrainedBeamItem {
     for (const auto& hypothesis : finished_.list()) visit(hypothesis.beam.ids);
   }
 
+  /// The best num_return_sequences, best first.
   std::vector<GeneratedSequence> result() const {
     return best_hypotheses<T>(finished_.list(), settings_->num_return_sequences, *source_.item, *stopping_, steps_);
   }

@@ -29,7 +29,7 @@ class ConstraintState {
     for (TokenId id : ids) add(id);
   }
 
-  bool completed() const { return completed_ == words_->size(); }
+  bool completed() const { return completed_ == words_->size(); }  ///< all words are there
   /// Grows with progress: hypotheses of one bank are equally far.
   std::size_t bank() const {
     return completed_ * longest_ + (current_ ? longest_ - (length(*current_) - begun_.size()) : 0);

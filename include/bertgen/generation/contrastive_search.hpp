@@ -7,9 +7,10 @@
 
 namespace BERTGEN_PUBLIC bertgen {
 
+/// Options of contrastive search, by transformers' names.
 struct ContrastiveSettings {
-  std::size_t top_k = 50;
-  double penalty_alpha = 0;
+  std::size_t top_k = 50;    ///< candidates a step
+  double penalty_alpha = 0;  ///< share of the penalty for likeness, 0 to 1
 };
 
 /// Which of several candidates to take: the best by (1 − α) · its probability − α · its likeness to what is there, the
@@ -17,6 +18,7 @@ struct ContrastiveSettings {
 template <typename T>
 class ContrastiveChoice {
  public:
+  /// `alpha`: ContrastiveSettings::penalty_alpha.
   explicit ContrastiveChoice(double alpha) : alpha_(static_cast<T>(alpha)) {}
 
   /// A hidden state, of the prompt or of the token that was taken.

@@ -14,12 +14,12 @@ namespace BERTGEN_PUBLIC bertgen {
 /// not padded to one length.
 template <typename T>
 struct BasicGenerateOutput {
-  std::vector<GeneratedSequence> sequences;
+  std::vector<GeneratedSequence> sequences;  ///< num_return_sequences for each source, best first
   /// With output_scores and output_logits: of each step, counted from the end of a row's prompt, the processed scores
   /// and the logits before any processing, [sequences, vocab]; in beam search of each beam, and the scores are
   /// log-probabilities. Rows that took no part in a step are zero.
   std::vector<Tensor<T>> scores = {};
-  std::vector<Tensor<T>> logits = {};
+  std::vector<Tensor<T>> logits = {};  ///< see scores
   /// Options that had no effect: GenerationConfig::validate()'s, and those that only a call can tell.
   std::vector<std::string> warnings = {};
 };
@@ -338,6 +338,7 @@ extern template BasicGenerateOutput<double> generate<double>(const BasicEncoderD
                                                              const GenerateInputs&, const GenerationConfig&, Workspace&,
                                                              const GenerateArguments<double>&);
 
+/// What a float model gives.
 using GenerateOutput = BasicGenerateOutput<float>;
 
 }  // namespace bertgen

@@ -16,7 +16,7 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// What goes into generate(), under transformers' names; one vector a sequence.
 struct GenerateInputs {
-  std::vector<TokenIds> input_ids = {};
+  std::vector<TokenIds> input_ids = {};            ///< the sources; none may be empty
   std::vector<AttentionMask> attention_mask = {};  ///< empty: all ids are visible, padding too
   std::vector<TokenIds> decoder_input_ids = {};    ///< empty: the start token
   std::vector<TokenIds> token_type_ids = {};       ///< of the source; empty: all 0

@@ -63,6 +63,7 @@ class GroupBeamItem {
     }
   }
 
+  /// The best num_return_sequences of all groups, best first.
   std::vector<GeneratedSequence> result() const {
     std::vector<typename BeamHypotheses<T>::Hypothesis> all;
     for (const Group& group : groups_) {

@@ -23,9 +23,9 @@ namespace BERTGEN_PUBLIC bertgen {
 struct LogitsContext {
   std::span<const TokenId> ids;          ///< the decoder's sequence so far, prompt included
   std::span<const TokenId> encoder_ids;  ///< the source's ids as given, hidden ones included
-  std::size_t prompt_length = 1;
-  std::size_t max_length = 0;
-  std::size_t batch_id = 0;  ///< of the source in input_ids
+  std::size_t prompt_length = 1;         ///< of `ids`, given and not generated
+  std::size_t max_length = 0;            ///< that `ids` may reach, prompt included
+  std::size_t batch_id = 0;              ///< of the source in input_ids
   /// In group beam search: what the beams of earlier groups have chosen at this step.
   std::span<const TokenId> earlier_groups = {};
 };
@@ -36,6 +36,7 @@ template <typename T>
 class LogitsProcessor {
  public:
   virtual ~LogitsProcessor() = default;
+  /// Changes the scores of the next token of one row, [vocab], in place. −∞ bans an id.
   virtual void process(const LogitsContext& context, std::span<T> scores) const = 0;
   /// All rows that one source has at a step, its beams; scores: [rows, vocab]. For rules that must see them together.
   virtual void process_rows(std::span<const LogitsContext> contexts, TensorView<T> scores) const {
@@ -43,14 +44,17 @@ class LogitsProcessor {
   }
 };
 
+/// In the order in which they run.
 template <typename T>
 using LogitsProcessors = std::vector<std::shared_ptr<const LogitsProcessor<T>>>;
 
 /// transformers' prefix_allowed_tokens_fn: the ids that may follow `ids`, of the source in row `batch_id` of input_ids.
 using PrefixAllowedTokens = std::function<TokenIds(std::size_t batch_id, std::span<const TokenId> ids)>;
 
+/// What generation options do to scores: a class each, and what these share.
 namespace processors {
 
+/// The score of what must not be chosen.
 template <typename T>
 inline constexpr T banned = -std::numeric_limits<T>::infinity();
 
@@ -60,6 +64,7 @@ void set(std::span<T> scores, TokenId id, T value) {
   if (id >= 0 && static_cast<std::size_t>(id) < scores.size()) scores[static_cast<std::size_t>(id)] = value;
 }
 
+/// Keeps these ids from being chosen.
 template <typename T>
 void ban(const TokenIds& ids, std::span<T> scores) {
   for (TokenId id : ids) set(scores, id, banned<T>);
@@ -101,6 +106,7 @@ void ban_ngrams(std::span<const TokenId> seen, std::span<const TokenId> ids, std
 template <typename T>
 class SequenceBias : public LogitsProcessor<T> {
  public:
+  /// `biases`: sequences of ids, and what is added to the last one's score.
   explicit SequenceBias(std::vector<std::pair<TokenIds, double>> biases) : biases_(std::move(biases)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     for (const auto& [sequence, bias] : biases_) {
@@ -121,6 +127,7 @@ class SequenceBias : public LogitsProcessor<T> {
 template <typename T>
 class NoBadWords final : public SequenceBias<T> {
  public:
+  /// `words`: sequences that may not appear. One that is an end token alone is left out.
   NoBadWords(const std::vector<TokenIds>& words, const TokenIds& eos) : SequenceBias<T>(biases(words, eos)) {}
 
  private:
@@ -138,6 +145,7 @@ class NoBadWords final : public SequenceBias<T> {
 template <typename T>
 class HammingDiversity final : public LogitsProcessor<T> {
  public:
+  /// `penalty`: diversity_penalty, for each time an earlier group chose the id.
   explicit HammingDiversity(double penalty) : penalty_(static_cast<T>(penalty)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     TokenIds ids(context.earlier_groups.begin(), context.earlier_groups.end());
@@ -153,9 +161,11 @@ class HammingDiversity final : public LogitsProcessor<T> {
   T penalty_;
 };
 
+/// Makes ids of the source more or less probable: transformers' EncoderRepetitionPenaltyLogitsProcessor.
 template <typename T>
 class EncoderRepetitionPenalty final : public LogitsProcessor<T> {
  public:
+  /// Above 1 prefers them.
   explicit EncoderRepetitionPenalty(double penalty) : penalty_(1 / penalty) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     penalise(context.encoder_ids, penalty_, scores);
@@ -165,9 +175,12 @@ class EncoderRepetitionPenalty final : public LogitsProcessor<T> {
   double penalty_;
 };
 
+/// Makes ids that are in the sequence less probable: transformers' RepetitionPenaltyLogitsProcessor (CTRL, Keskar et
+/// al. 2019).
 template <typename T>
 class RepetitionPenalty final : public LogitsProcessor<T> {
  public:
+  /// Above 1 avoids them.
   explicit RepetitionPenalty(double penalty) : penalty_(penalty) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     penalise(context.ids, penalty_, scores);
@@ -177,9 +190,11 @@ class RepetitionPenalty final : public LogitsProcessor<T> {
   double penalty_;
 };
 
+/// Bans an id that would repeat an n-gram of the sequence: transformers' NoRepeatNGramLogitsProcessor.
 template <typename T>
 class NoRepeatNGram final : public LogitsProcessor<T> {
  public:
+  /// `size`: n.
   explicit NoRepeatNGram(std::size_t size) : size_(size) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     ban_ngrams(context.ids, context.ids, size_, scores);
@@ -189,9 +204,11 @@ class NoRepeatNGram final : public LogitsProcessor<T> {
   std::size_t size_;
 };
 
+/// Bans an id that would complete an n-gram of the source: transformers' EncoderNoRepeatNGramLogitsProcessor.
 template <typename T>
 class EncoderNoRepeatNGram final : public LogitsProcessor<T> {
  public:
+  /// `size`: n.
   explicit EncoderNoRepeatNGram(std::size_t size) : size_(size) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     ban_ngrams(context.encoder_ids, context.ids, size_, scores);
@@ -205,6 +222,7 @@ class EncoderNoRepeatNGram final : public LogitsProcessor<T> {
 template <typename T>
 class MinLength final : public LogitsProcessor<T> {
  public:
+  /// `length`: of the whole sequence. `eos`: ids that are banned until then.
   MinLength(std::size_t length, TokenIds eos) : length_(length), eos_(std::move(eos)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     if (context.ids.size() < length_) ban(eos_, scores);
@@ -219,6 +237,7 @@ class MinLength final : public LogitsProcessor<T> {
 template <typename T>
 class MinNewTokensLength final : public LogitsProcessor<T> {
  public:
+  /// `tokens`: after the prompt. `eos`: ids that are banned until then.
   MinNewTokensLength(std::size_t tokens, TokenIds eos) : tokens_(tokens), eos_(std::move(eos)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     if (context.ids.size() - context.prompt_length < tokens_) ban(eos_, scores);
@@ -234,6 +253,7 @@ class MinNewTokensLength final : public LogitsProcessor<T> {
 template <typename T>
 class PrefixConstrained final : public LogitsProcessor<T> {
  public:
+  /// `allowed`: called for each row at each step.
   explicit PrefixConstrained(PrefixAllowedTokens allowed) : allowed_(std::move(allowed)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     process_rows({&context, 1}, {scores.data(), {1, scores.size()}});
@@ -272,6 +292,7 @@ class PrefixConstrained final : public LogitsProcessor<T> {
 template <typename T>
 class ForcedBOSToken final : public LogitsProcessor<T> {
  public:
+  /// `id`: what the sequence goes on with.
   explicit ForcedBOSToken(TokenId id) : id_(id) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     if (context.ids.size() == 1) allow_only<T>({id_}, scores);
@@ -285,6 +306,7 @@ class ForcedBOSToken final : public LogitsProcessor<T> {
 template <typename T>
 class ForcedEOSToken final : public LogitsProcessor<T> {
  public:
+  /// `ids`: what may be last.
   explicit ForcedEOSToken(TokenIds ids) : ids_(std::move(ids)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     if (context.ids.size() + 1 == context.max_length) allow_only<T>(ids_, scores);
@@ -294,6 +316,7 @@ class ForcedEOSToken final : public LogitsProcessor<T> {
   TokenIds ids_;
 };
 
+/// NaN becomes 0, infinity the largest number: transformers' InfNanRemoveLogitsProcessor.
 template <typename T>
 class RemoveInvalidValues final : public LogitsProcessor<T> {
  public:
@@ -303,9 +326,11 @@ class RemoveInvalidValues final : public LogitsProcessor<T> {
   }
 };
 
+/// Makes the end more probable from a step on: transformers' ExponentialDecayLengthPenalty.
 template <typename T>
 class ExponentialDecayLengthPenalty final : public LogitsProcessor<T> {
  public:
+  /// `eos`: ids whose scores grow.
   ExponentialDecayLengthPenalty(ExponentialDecay decay, TokenIds eos) : decay_(decay), eos_(std::move(eos)) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     const std::size_t start = decay_.start + context.prompt_length;
@@ -327,6 +352,7 @@ class ExponentialDecayLengthPenalty final : public LogitsProcessor<T> {
 template <typename T>
 class SuppressTokens final : public LogitsProcessor<T> {
  public:
+  /// `ids`: never chosen.
   explicit SuppressTokens(TokenIds ids) : ids_(std::move(ids)) {}
   void process(const LogitsContext&, std::span<T> scores) const override { ban(ids_, scores); }
 
@@ -338,6 +364,7 @@ class SuppressTokens final : public LogitsProcessor<T> {
 template <typename T>
 class SuppressTokensAtBegin final : public LogitsProcessor<T> {
  public:
+  /// `ids`: not chosen first. `forced_bos`: the first id is forced, so the second counts as first.
   SuppressTokensAtBegin(TokenIds ids, bool forced_bos) : ids_(std::move(ids)), forced_bos_(forced_bos) {}
   void process(const LogitsContext& context, std::span<T> scores) const override {
     const std::size_t begin = context.prompt_length + (context.prompt_length == 1 && forced_bos_ ? 1 : 0);

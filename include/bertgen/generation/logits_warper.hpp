@@ -7,6 +7,7 @@
 #include "bertgen/generation/logits_processor.hpp"
 
 namespace BERTGEN_PUBLIC bertgen {
+/// What sampling leaves of the scores: a class an option.
 namespace warpers {
 
 using processors::banned;
@@ -30,9 +31,11 @@ std::vector<std::size_t> finite_ids(std::span<const T> scores) {
   return ids;
 }
 
+/// Divides scores: transformers' TemperatureLogitsWarper.
 template <typename T>
 class Temperature final : public LogitsProcessor<T> {
  public:
+  /// Below 1 sharpens the distribution.
   explicit Temperature(double temperature) : temperature_(static_cast<T>(temperature)) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     for (T& score : scores) score /= temperature_;
@@ -46,6 +49,7 @@ class Temperature final : public LogitsProcessor<T> {
 template <typename T>
 class TopH final : public LogitsProcessor<T> {
  public:
+  /// `share`: of the distribution's entropy.
   explicit TopH(double share) : share_(static_cast<T>(share)) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     constexpr std::size_t considered = 100;  // transformers' cap
@@ -76,6 +80,7 @@ class TopH final : public LogitsProcessor<T> {
 template <typename T>
 class TopK final : public LogitsProcessor<T> {
  public:
+  /// `k`: ids that stay; `keep`: at least.
   TopK(std::size_t k, std::size_t keep) : k_(std::max(k, keep)) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     const T least = nth_largest<T>(scores, k_);
@@ -92,6 +97,7 @@ class TopK final : public LogitsProcessor<T> {
 template <typename T>
 class TopP final : public LogitsProcessor<T> {
  public:
+  /// `p`: probability that stays; `keep`: ids that stay at least.
   TopP(double p, std::size_t keep) : dropped_(static_cast<T>(1 - p)), keep_(keep) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     std::vector<std::size_t> ids = finite_ids<T>(scores);
@@ -114,6 +120,7 @@ class TopP final : public LogitsProcessor<T> {
 template <typename T>
 class MinP final : public LogitsProcessor<T> {
  public:
+  /// `p`: of the largest probability; `keep`: ids that stay at least.
   MinP(double p, std::size_t keep) : p_(static_cast<T>(p)), keep_(keep) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     std::vector<std::size_t> ids = finite_ids<T>(scores);
@@ -134,6 +141,7 @@ class MinP final : public LogitsProcessor<T> {
 template <typename T>
 class Typical final : public LogitsProcessor<T> {
  public:
+  /// `mass`: probability that stays; `keep`: ids that stay at least.
   Typical(double mass, std::size_t keep) : mass_(static_cast<T>(mass)), keep_(keep) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     std::vector<std::size_t> ids = finite_ids<T>(scores);
@@ -166,7 +174,9 @@ class Typical final : public LogitsProcessor<T> {
 template <typename T>
 class Cutoff final : public LogitsProcessor<T> {
  public:
+  /// Which of transformers' EpsilonLogitsWarper and EtaLogitsWarper.
   enum class Kind : bool { epsilon, eta };
+  /// `epsilon`: the least probability; `keep`: ids that stay at least.
   Cutoff(Kind kind, double epsilon, std::size_t keep) : kind_(kind), epsilon_(static_cast<T>(epsilon)), keep_(keep) {}
   void process(const LogitsContext&, std::span<T> scores) const override {
     const T normaliser = log_sum_exp<T>(scores);

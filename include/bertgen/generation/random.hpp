@@ -28,6 +28,7 @@ constexpr std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std:
 /// the index alone, so neither batches nor threads change it.
 class RequestRandom {
  public:
+  /// `seed`: GenerationConfig::seed. `request`: the number of the source.
   RequestRandom(std::uint64_t seed, std::uint64_t request) : seed_(seed), request_(request) {}
 
   /// Uniform in [0, 1), with 53 random bits.

@@ -60,6 +60,7 @@ bool append_choice(std::span<const T> scores, const GenerationItem& item, const 
 template <typename T>
 class TokenSearch {
  public:
+  /// Reads nothing yet. `copies`: sequences of each item. The arguments must outlive it.
   TokenSearch(Stepper<T>& stepper, std::span<const GenerationItem> items, std::size_t copies,
               const ScoreRules<T>& rules, StoppingCriteria& stopping, TokenChoice<T> choose,
               CandidateGenerator* generator = nullptr, detail::Streams* streams = nullptr)
@@ -81,6 +82,7 @@ class TokenSearch {
     std::iota(live_.begin(), live_.end(), std::size_t{0});
   }
 
+  /// Steps until all sequences are complete; they come in the order of the items.
   std::vector<GeneratedSequence> run() {
     rows_.resize(live_.size());
     for (std::size_t i = 0; i < live_.size(); ++i) rows_[i] = i / copies_;  // copies are still the same

@@ -112,6 +112,7 @@ class ScoreLog {
       std::copy(scores.begin(), scores.end(), steps_[step].data() + i * scores.size());
     }
   }
+  /// The steps so far; nothing is left.
   std::vector<Tensor<T>> take() { return std::move(steps_); }
 
  private:

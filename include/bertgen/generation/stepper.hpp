@@ -40,7 +40,7 @@ class Stepper {
     std::iota(offsets_.begin(), offsets_.end(), std::size_t{0});
   }
 
-  const TransformerConfig& config() const { return decoder_.config(); }
+  const TransformerConfig& config() const { return decoder_.config(); }  ///< of the decoder
 
   /// Gives row r the ids at [offsets[r], offsets[r + 1]). Result: the decoder's last hidden states, [ids, hidden].
   TensorView<const T> run(std::span<const TokenId> ids, std::span<const std::size_t> offsets) {

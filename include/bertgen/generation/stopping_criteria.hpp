@@ -31,6 +31,7 @@ class StopStringCriteria {
     for (const std::string& text : stop_strings_) longest_ = std::max(longest_, text.size());
   }
 
+  /// True if the last id of `ids` completes one of the texts.
   bool operator()(std::span<const TokenId> ids) const {
     std::string text = token_text_(ids.back());
     const std::size_t own = text.size();
@@ -61,12 +62,16 @@ struct Interruption {
 /// When a sequence is complete: at max_length, by an end token, by one of the criteria, or when the call is over.
 class StoppingCriteria {
  public:
+  /// `eos`: ids that end a sequence. `interruption`: what ends the call.
   explicit StoppingCriteria(TokenIds eos = {}, std::vector<StoppingCriterion> criteria = {},
                             Interruption interruption = {})
       : eos_(std::move(eos)), criteria_(std::move(criteria)), interruption_(std::move(interruption)) {}
 
+  /// @{
+  /// The ids that end a sequence.
   const TokenIds& eos() const { return eos_; }
   bool is_eos(TokenId id) const { return std::find(eos_.begin(), eos_.end(), id) != eos_.end(); }
+  /// @}
 
   /// max_time counts from here.
   void start_clock() { start_ = Clock::now(); }
@@ -78,7 +83,7 @@ class StoppingCriteria {
     over_ =
         interruption_.stop.stop_requested() || (interruption_.max_time && elapsed.count() > *interruption_.max_time);
   }
-  bool over() const { return over_; }
+  bool over() const { return over_; }  ///< what update() found
 
   /// Whether `token` behind `ids` completes a sequence of the item.
   bool operator()(const GenerationItem& item, std::span<const TokenId> ids, TokenId token) const {

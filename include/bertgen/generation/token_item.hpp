@@ -12,12 +12,14 @@ namespace BERTGEN_PUBLIC bertgen {
 template <typename T>
 class TokenItem {
  public:
+  /// `copies`: sequences that are sampled from the item. The arguments must outlive it.
   TokenItem(const GenerationItem& item, std::size_t copies, TokenChoice<T> choose, const StoppingCriteria& stopping)
       : item_(&item), choose_(std::move(choose)), stopping_(&stopping), sequences_(copies), live_(copies) {
     for (GeneratedSequence& sequence : sequences_) sequence.ids = item.prompt;
     std::iota(live_.begin(), live_.end(), std::size_t{0});
   }
 
+  /// Chooses a token for each live row of logits, [live rows, vocab]; `next` becomes the rows that go on.
   void step(TensorView<T> logits, const ScoreRules<T>& rules, std::vector<Continuation>& next) {
     next.clear();
     const bool first = steps_++ == 0;  // copies still share their row
@@ -38,10 +40,12 @@ class TokenItem {
     live_ = std::move(live);
   }
 
+  /// visit(ids) of each sequence.
   template <typename Visitor>
   void for_each_beam(Visitor visit) const {
     for (const GeneratedSequence& sequence : sequences_) visit(sequence.ids);
   }
+  /// The sequences, as they are now.
   std::vector<GeneratedSequence> result() const { return sequences_; }
 
  private:

@@ -32,8 +32,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
+  /// All of the file.
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
-  FileAccess access() const { return access_; }
+  FileAccess access() const { return access_; }  ///< how they were read
 
  private:
   MappedFile(void* data, std::size_t size, FileAccess access) : data_(data), size_(size), access_(access) {}

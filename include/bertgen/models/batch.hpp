@@ -15,14 +15,14 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// The rows of a batch: sequence s has rows [offsets[s], offsets[s + 1]).
 struct PackedBatch {
-  TokenIds input_ids;                                // [rows]
-  TokenIds token_type_ids;                           // [rows], or empty: all 0
-  std::vector<std::int32_t> position_ids;            // [rows]
-  std::vector<std::size_t> offsets = {0};            // [batch + 1]
-  std::vector<std::vector<std::int32_t>> key_lists;  // [batch] rows that attention may see, or empty: all
+  TokenIds input_ids;                                ///< [rows]
+  TokenIds token_type_ids;                           ///< [rows], or empty: all 0
+  std::vector<std::int32_t> position_ids;            ///< [rows]
+  std::vector<std::size_t> offsets = {0};            ///< [batch + 1]
+  std::vector<std::vector<std::int32_t>> key_lists;  ///< [batch] rows that attention may see, or empty: all
 
-  std::size_t rows() const { return input_ids.size(); }
-  std::size_t size() const { return offsets.size() - 1; }
+  std::size_t rows() const { return input_ids.size(); }    ///< of all sequences
+  std::size_t size() const { return offsets.size() - 1; }  ///< sequences
 };
 
 /// The places of one sequence in the position table.

@@ -16,6 +16,8 @@ namespace BERTGEN_PUBLIC bertgen {
 /// BertGenerationConfig, for other families see defaults(). What else a file says (dropout, labels, fields that
 /// versions 4 and 5 dropped) is kept for the next one to read.
 struct TransformerConfig {
+  /// @{
+  /// As config.json names them.
   std::string model_type = "bert-generation";
   std::size_t vocab_size = 50358;
   std::size_t hidden_size = 1024;
@@ -24,15 +26,19 @@ struct TransformerConfig {
   std::size_t intermediate_size = 4096;
   std::string hidden_act = "gelu";
   std::size_t max_position_embeddings = 512;
-  std::size_t type_vocab_size = 0;  ///< 0 in a family without token types
-  double layer_norm_eps = 1e-12;
-  double initializer_range = 0.02;  ///< standard deviation of weights that are drawn
-  std::optional<TokenId> pad_token_id = 0;
-  std::optional<TokenId> bos_token_id = 2;
+  /// @}
+  std::size_t type_vocab_size = 0;          ///< 0 in a family without token types
+  double layer_norm_eps = 1e-12;            ///< added to the variance
+  double initializer_range = 0.02;          ///< standard deviation of weights that are drawn
+  std::optional<TokenId> pad_token_id = 0;  ///< of padding
+  std::optional<TokenId> bos_token_id = 2;  ///< first id of a sequence
   std::vector<TokenId> eos_token_id = {1};  ///< several are allowed; empty for none
+  /// @{
+  /// As config.json names them.
   bool is_decoder = false;
   bool add_cross_attention = false;
   bool tie_word_embeddings = true;
+  /// @}
   /// Only an encoder-decoder's decoder has it; other than the encoder's hidden size it is refused.
   std::optional<std::size_t> cross_attention_hidden_size;
   /// A JSON object of all other fields, which to_json() writes again.
@@ -69,20 +75,24 @@ using BertGenerationConfig = TransformerConfig;
 
 /// Hugging Face's EncoderDecoderConfig: two halves, and the ids that generation and the loss start from.
 struct EncoderDecoderConfig {
+  /// @{
+  /// As config.json names them; the halves under `encoder` and `decoder`.
   TransformerConfig encoder;
   TransformerConfig decoder;
   std::optional<TokenId> decoder_start_token_id;
   std::optional<TokenId> pad_token_id;
   std::optional<TokenId> bos_token_id;
   std::vector<TokenId> eos_token_id;
+  /// @}
   /// All weights that both halves have are the same (transformers 4 wrote such files, 5 cannot read them).
   bool tie_encoder_decoder = false;
-  std::string tokenizer_class;
+  std::string tokenizer_class;      ///< empty: none is named
   std::string other_fields = "{}";  ///< as TransformerConfig's
 
   /// Reads the text of a config.json whose model_type is encoder-decoder. Throws ConfigError as TransformerConfig does,
   /// and for a missing half or one of a family that is not supported.
   static EncoderDecoderConfig from_json(std::string_view text, std::string_view source = "config.json");
+  /// The text of a config.json, other_fields included.
   std::string to_json() const;
   /// Throws ConfigError if a half is not valid or the halves do not fit together.
   void validate() const;

@@ -10,8 +10,8 @@ namespace BERTGEN_PUBLIC bertgen {
 /// New tokens of a cache's rows: row r's are at [offsets[r], offsets[r + 1]) of each list.
 template <typename T>
 struct DecoderTokens {
-  std::span<const TokenId> input_ids;
-  std::span<const std::size_t> offsets;
+  std::span<const TokenId> input_ids;                 ///< [tokens]
+  std::span<const std::size_t> offsets;               ///< [rows + 1]
   std::span<const std::uint8_t> attention_mask = {};  ///< 0 hides a token from all queries; empty: none is hidden
   std::span<const TokenId> token_type_ids = {};       ///< empty: all 0
   std::span<const std::int32_t> position_ids = {};    ///< empty: those after what the cache has
@@ -43,7 +43,8 @@ class BasicDecoder {
     }
   }
 
-  const TransformerConfig& config() const { return config_; }
+  const TransformerConfig& config() const { return config_; }  ///< as loaded
+  /// Bytes of packed weights.
   std::size_t bytes() const { return stack_.bytes() + lm_head_.bytes(); }
   /// As BasicEncoder::tensors(); a tied head's matrix is there once, as the word embeddings.
   const NamedTensors& tensors() const { return tensors_; }
@@ -159,12 +160,15 @@ class BasicDecoder {
 extern template class BasicDecoder<float>;
 extern template class BasicDecoder<double>;
 
+/// Computes in float32, its products in BuildOptions::dtype.
 using Decoder = BasicDecoder<float>;
 
 /// As BertGenerationEncoder, the other half.
 struct BertGenerationDecoder : Decoder {
   using Decoder::Decoder;
+  /// From a decoder of this family.
   explicit BertGenerationDecoder(Decoder decoder) : Decoder(std::move(decoder)) {}
+  /// As Decoder::from_pretrained(), with model_type "bert-generation".
   static BertGenerationDecoder from_pretrained(const std::filesystem::path& directory, LoadOptions options = {}) {
     options.model_type = "bert-generation";
     return BertGenerationDecoder(Decoder::from_pretrained(directory, options));

@@ -21,14 +21,17 @@ namespace BERTGEN_PUBLIC bertgen {
 /// How a checkpoint is loaded. What is set replaces what the directory's config.json says, as keywords of Hugging
 /// Face's from_pretrained do.
 struct LoadOptions {
-  BuildOptions build = {};
+  BuildOptions build = {};  ///< types and back end of products
   /// The family to read the checkpoint as: "bert-generation" takes a BERT's weights, without its token types.
   std::optional<std::string> model_type = {};
+  /// @{
+  /// As config.json names them.
   std::optional<TokenId> pad_token_id = {};
   std::optional<TokenId> bos_token_id = {};
   std::optional<TokenId> eos_token_id = {};
   std::optional<bool> is_decoder = {};
   std::optional<bool> add_cross_attention = {};
+  /// @}
   /// Draws what a pretrained encoder's checkpoint lacks from this seed, so that it can be trained: a decoder's
   /// cross-attention and head, an encoder's pooler, as transformers initialises them (matrices N(0, initializer_range),
   /// biases 0, norms 1). Without it, weights that are missing are an error.
@@ -51,8 +54,9 @@ class TransformerStack {
     }
   }
 
-  const Embeddings<T>& embeddings() const { return embeddings_; }
-  const std::vector<Layer<T>>& layers() const { return layers_; }
+  const Embeddings<T>& embeddings() const { return embeddings_; }  ///< of words, positions and token types
+  const std::vector<Layer<T>>& layers() const { return layers_; }  ///< first to last
+  /// Bytes of packed weights.
   std::size_t bytes() const {
     std::size_t sum = 0;
     for (const Layer<T>& layer : layers_) sum += layer.bytes();
@@ -84,7 +88,7 @@ class BasicEncoder {
     tensors_ = scope.weights().read_under(base.path(""));
   }
 
-  const TransformerConfig& config() const { return config_; }
+  const TransformerConfig& config() const { return config_; }  ///< as loaded
   /// Bytes of packed weights.
   std::size_t bytes() const { return stack_.bytes(); }
   /// The weights as they are stored, by the names of Hugging Face's class; its pooler too, if the checkpoint has it.
@@ -139,13 +143,16 @@ class BasicEncoder {
 extern template class BasicEncoder<float>;
 extern template class BasicEncoder<double>;
 
+/// Computes in float32, its products in BuildOptions::dtype.
 using Encoder = BasicEncoder<float>;
 
 /// Reads every checkpoint of the BERT line as its own family, as Hugging Face's class of this name does: a BERT's
 /// weights without the token types, the first step of a warm start.
 struct BertGenerationEncoder : Encoder {
   using Encoder::Encoder;
+  /// From an encoder of this family.
   explicit BertGenerationEncoder(Encoder encoder) : Encoder(std::move(encoder)) {}
+  /// As Encoder::from_pretrained(), with model_type "bert-generation".
   static BertGenerationEncoder from_pretrained(const std::filesystem::path& directory, LoadOptions options = {}) {
     options.model_type = "bert-generation";
     return BertGenerationEncoder(Encoder::from_pretrained(directory, options));

@@ -23,16 +23,16 @@ struct BasicGenerateOutput;
 /// What goes into EncoderDecoderModel::forward, under transformers' names. Each is one vector a sequence; sequences may
 /// differ in length. Empty where not given.
 struct EncoderDecoderInputs {
-  std::vector<TokenIds> input_ids = {};
-  std::vector<AttentionMask> attention_mask = {};
-  std::vector<TokenIds> token_type_ids = {};   ///< of the source
-  std::vector<PositionIds> position_ids = {};  ///< of the source
-  std::vector<TokenIds> decoder_input_ids = {};
+  std::vector<TokenIds> input_ids = {};  ///< of the source; may be absent if encoder_outputs or inputs_embeds are given
+  std::vector<AttentionMask> attention_mask = {};  ///< of the source; 0 hides a position
+  std::vector<TokenIds> token_type_ids = {};       ///< of the source
+  std::vector<PositionIds> position_ids = {};      ///< of the source
+  std::vector<TokenIds> decoder_input_ids = {};    ///< unless given, they are made from the labels
   /// Of decoder_input_ids alone: what is hidden in past_key_values stays so.
   std::vector<AttentionMask> decoder_attention_mask = {};
-  std::vector<TokenIds> decoder_token_type_ids = {};
-  std::vector<PositionIds> decoder_position_ids = {};
-  std::vector<TokenIds> labels = {};  ///< −100 does not count
+  std::vector<TokenIds> decoder_token_type_ids = {};   ///< of the decoder
+  std::vector<PositionIds> decoder_position_ids = {};  ///< of the decoder
+  std::vector<TokenIds> labels = {};                   ///< −100 does not count
 };
 
 /// Hugging Face's EncoderDecoderModel. Immutable; all methods are const and thread-safe, given a Workspace a thread.
@@ -71,11 +71,15 @@ class BasicEncoderDecoderModel {
     }
   }
 
-  const EncoderDecoderConfig& config() const { return config_; }
+  const EncoderDecoderConfig& config() const { return config_; }  ///< as loaded
+  /// @{
+  /// The halves.
   const BasicEncoder<T>& encoder() const { return encoder_; }
   const BasicDecoder<T>& decoder() const { return decoder_; }
+  /// @}
   /// The checkpoint's own defaults for generate().
   const GenerationConfig& generation_config() const { return *generation_config_; }
+  /// Replaces generation_config(). Throws ConfigError as GenerationConfig::validate() does.
   void set_generation_config(GenerationConfig config);
   /// What the loader noticed and did without: files left out, tensors not used.
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -290,6 +294,7 @@ class BasicEncoderDecoderModel {
 extern template class BasicEncoderDecoderModel<float>;
 extern template class BasicEncoderDecoderModel<double>;
 
+/// Computes in float32, its products in BuildOptions::dtype.
 using EncoderDecoderModel = BasicEncoderDecoderModel<float>;
 
 }  // namespace bertgen

@@ -10,12 +10,12 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// Sizes and settings that all layers of an encoder or decoder share.
 struct LayerConfig {
-  std::size_t hidden = 0;
-  std::size_t heads = 0;
-  std::size_t intermediate = 0;
-  Activation activation = Activation::gelu;
-  double layer_norm_eps = 1e-12;
-  BuildOptions build;
+  std::size_t hidden = 0;                    ///< width of a row
+  std::size_t heads = 0;                     ///< of attention; each is hidden / heads wide
+  std::size_t intermediate = 0;              ///< width between the feed-forward's two products
+  Activation activation = Activation::gelu;  ///< between them
+  double layer_norm_eps = 1e-12;             ///< added to the variance
+  BuildOptions build;                        ///< how matrices are packed
 };
 
 /// The weights of each layer's attention, where they are asked for.
@@ -24,6 +24,7 @@ struct AttentionRecord {
   std::vector<AttentionRows> sequences;              ///< how they lie
   std::vector<std::vector<Tensor<T>>> weights = {};  ///< layer -> sequence -> [heads, queries, keys]
 
+  /// Adds the weights of a layer.
   void keep(TensorView<const T> queries, TensorView<const T> keys, std::size_t heads) {
     weights.push_back(attention_weights<T>(queries, keys, sequences, heads));
   }
@@ -41,6 +42,7 @@ class SelfAttention {
         output_(scope / "output", config.hidden, config.hidden, config.layer_norm_eps, config.build),
         heads_(config.heads) {}
 
+  /// Bytes of packed weights.
   std::size_t bytes() const { return query_key_value_.bytes() + output_.bytes(); }
 
   /// The rows attend to one another as `groups` say. hidden: [rows, hidden], replaced.
@@ -91,6 +93,7 @@ class CrossAttention {
         output_(scope / "output", config.hidden, config.hidden, config.layer_norm_eps, config.build),
         heads_(config.heads) {}
 
+  /// Bytes of packed weights.
   std::size_t bytes() const { return query_.bytes() + key_value_.bytes() + output_.bytes(); }
 
   /// Keys and values of the encoder's states, once a source. states: [source rows, hidden] to

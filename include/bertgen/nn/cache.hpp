@@ -41,8 +41,8 @@ class EncoderDecoderCache {
     for (Pages& memory : self_) memory = allocate(capacity_);
   }
 
-  std::size_t rows() const { return slots_.size(); }
-  std::size_t layers() const { return self_.size(); }
+  std::size_t rows() const { return slots_.size(); }   ///< sequences
+  std::size_t layers() const { return self_.size(); }  ///< of the decoder
   /// Positions that row has passed, hidden ones included: past_length.
   std::size_t length(std::size_t row) const { return positions_[row]; }
   /// Which source row attends to.
@@ -117,6 +117,7 @@ class EncoderDecoderCache {
   }
   /// All [slots, 2 · hidden] keys | values of a layer.
   TensorView<const T> self(std::size_t layer) const { return {slot(self_[layer], 0), {used_, 2 * hidden_}}; }
+  /// Which keys each row's new tokens see; the same for all layers.
   std::span<const AttentionGroup> self_groups() const { return self_groups_; }
   /// A copy of a layer's keys | values of one row, [tokens that are not hidden, 2 · hidden]: Hugging Face's
   /// past_key_values.
@@ -170,6 +171,7 @@ class EncoderDecoderCache {
   TensorView<T> new_cross(std::size_t layer) {
     return {slot(cross_[layer], first_new_source_row_), {source_offsets_.back() - first_new_source_row_, 2 * hidden_}};
   }
+  /// As self_groups(), for self's counterpart cross().
   std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
   /// As self_rows(), for the tokens of these offsets; none without sources.
   std::vector<AttentionRows> cross_rows(std::span<const std::size_t> offsets) const {

@@ -18,6 +18,7 @@ class FeedForward {
         output_(layer / "output", intermediate, hidden, epsilon, options),
         activation_(activation) {}
 
+  /// Bytes of packed weights.
   std::size_t bytes() const { return intermediate_.bytes() + output_.bytes(); }
 
   /// hidden: [rows, hidden], replaced.

@@ -22,7 +22,8 @@ class Layer {
     if (add_cross_attention) crossattention_.emplace(scope / "crossattention", config);
   }
 
-  bool has_cross_attention() const { return crossattention_.has_value(); }
+  bool has_cross_attention() const { return crossattention_.has_value(); }  ///< a decoder's layer that reads an encoder
+  /// Bytes of packed weights.
   std::size_t bytes() const {
     return attention_.bytes() + (crossattention_ ? crossattention_->bytes() : 0) + feed_forward_.bytes();
   }

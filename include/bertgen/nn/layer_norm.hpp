@@ -39,6 +39,7 @@ class ResidualOutput {
                  const BuildOptions& options)
       : dense_({scope / "dense"}, in, hidden, options), layer_norm_(scope / "LayerNorm", hidden, epsilon) {}
 
+  /// Bytes of packed weights.
   std::size_t bytes() const { return dense_.bytes(); }
 
   /// x: [rows, in]; hidden: [rows, hidden], replaced.

@@ -33,8 +33,12 @@ class Linear {
   Linear(const StoredTensor& weight, std::vector<T> bias, const BuildOptions& options)
       : packed_({weight}, std::move(bias), options) {}
 
+  /// @{
+  /// Sizes of the weight, [out, in].
   std::size_t in() const { return packed_.in(); }
   std::size_t out() const { return packed_.out(); }
+  /// @}
+  /// Bytes of packed weights.
   std::size_t bytes() const { return packed_.bytes(); }
 
   /// x: [rows, in], y: [rows, out].

@@ -45,7 +45,8 @@ class LMHead {
     decoder_ = Linear<T>(own ? decoder.get("weight", shape) : word_embeddings, std::move(bias), layers.build);
   }
 
-  std::size_t vocab() const { return decoder_.out(); }
+  std::size_t vocab() const { return decoder_.out(); }  ///< columns of the logits
+  /// Bytes of packed weights.
   std::size_t bytes() const { return decoder_.bytes() + (transform_ ? transform_->dense.bytes() : 0); }
 
   /// hidden: [rows, hidden], logits: [rows, vocab].

@@ -11,6 +11,7 @@
 
 namespace BERTGEN_PUBLIC bertgen {
 
+/// An element-wise function; what is not written out is what torch has by that name.
 enum class Activation : std::uint8_t {
   linear,
   gelu,       ///< x·½(1 + erf(x/√2)): gelu, gelu_python

@@ -17,18 +17,20 @@ namespace BERTGEN_PUBLIC bertgen {
 /// Consecutive query rows that look at one list of keys: a source sentence, a decoder row with its history, or the
 /// beams of one source. What a mask would hide is left out of the list, so no mask is needed.
 struct AttentionGroup {
-  std::size_t query_begin = 0;
-  std::size_t query_count = 0;
-  std::size_t key_begin = 0;  ///< row of the first key, unless key_index says where each key is
-  std::size_t key_count = 0;
+  std::size_t query_begin = 0;  ///< first row of the queries
+  std::size_t query_count = 0;  ///< rows of the queries
+  std::size_t key_begin = 0;    ///< row of the first key, unless key_index says where each key is
+  std::size_t key_count = 0;    ///< keys that there are; `visible` says how many a query sees
   /// [key_count] rows of the keys, or null: the key_count rows from key_begin.
   const std::int32_t* key_index = nullptr;
   /// [query_count] how many keys, counted from the first, each query sees; or null: all of them.
   const std::int32_t* visible = nullptr;
 
+  /// Row of the key-th key.
   std::size_t key_row(std::size_t key) const {
     return key_index != nullptr ? static_cast<std::size_t>(key_index[key]) : key_begin + key;
   }
+  /// How many keys, counted from the first, a query of the group sees.
   std::size_t keys_of(std::size_t query) const {
     return visible != nullptr ? static_cast<std::size_t>(visible[query]) : key_count;
   }
@@ -68,7 +70,7 @@ void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView
 }
 /// One sequence's part of an attention, with the place of each key among all positions of its sequence.
 struct AttentionRows {
-  AttentionGroup group;
+  AttentionGroup group;                  ///< its queries and keys
   std::size_t positions = 0;             ///< keys, hidden ones included
   std::vector<std::int32_t> place = {};  ///< [key_count]; empty: 0, 1, 2, …
 };

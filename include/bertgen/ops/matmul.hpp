@@ -28,7 +28,7 @@ bool matmul_backend_available(MatmulBackend backend);
 
 /// How the matrices of a model are packed.
 struct BuildOptions {
-  MatmulBackend matmul = MatmulBackend::automatic;
+  MatmulBackend matmul = MatmulBackend::automatic;  ///< who multiplies
   /// What a float model's products compute in: f32, bf16 (inputs and weights are rounded to it) or i8 (a scale for each
   /// output of a weight, and for each row of input as it comes). By default f32, but i8 for weights stored so.
   std::optional<DType> dtype = std::nullopt;
@@ -116,8 +116,11 @@ class PackedMatrix {
     kernel_ = detail::make_matmul<T>(rows, std::move(bias), options);
   }
 
+  /// @{
+  /// Sizes of the weight, [out, in].
   std::size_t in() const { return in_; }
   std::size_t out() const { return out_; }
+  /// @}
   /// Bytes of the packed copy.
   std::size_t bytes() const { return kernel_ == nullptr ? 0 : kernel_->bytes(); }
 

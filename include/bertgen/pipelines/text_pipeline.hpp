@@ -20,21 +20,25 @@ enum class LongText : std::uint8_t {
   windows,   ///< it is read in parts, and the answers are joined
 };
 
+/// How a pipeline loads and reads.
 struct TextPipelineOptions {
-  LongText long_text = LongText::error;
+  LongText long_text = LongText::error;  ///< a text with more tokens than the encoder has positions
   /// Tokens that a window has in common with the one before it.
   std::size_t window_overlap = 0;
   /// Whether texts are encoded with special tokens; unset: not for BertGeneration, which was trained without.
   std::optional<bool> add_special_tokens = {};
-  std::size_t batch_size = 16;  ///< texts, or windows, that are computed together
-  int threads = physical_cores();
+  std::size_t batch_size = 16;     ///< texts, or windows, that are computed together
+  int threads = physical_cores();  ///< that load and compute
 };
 
 /// Bytes [begin, end) of a text.
 struct TextRange {
+  /// @{
+  /// Bytes.
   std::size_t begin = 0;
   std::size_t end = 0;
-  friend bool operator==(const TextRange&, const TextRange&) = default;
+  /// @}
+  friend bool operator==(const TextRange&, const TextRange&) = default;  ///< the same bytes
 };
 
 /// An answer, with what was read for it.
@@ -52,16 +56,19 @@ class TextPipeline {
   /// Reads a directory with a model and its tokenizers. Throws as EncoderDecoderModel and AutoTokenizer do, and
   /// TokenizerError where there is no tokenizer.
   static TextPipeline from_pretrained(const std::filesystem::path& directory, const TextPipelineOptions& options = {});
-  /// Throws TokenizerError where a tokenizer is null, ArgumentError for less than 1 thread or text at a time.
+  /// Throws TokenizerError where a tokenizer is null, ArgumentError for less than 1 text at a time and
+  /// as Workspace does.
   TextPipeline(std::shared_ptr<const EncoderDecoderModel> model, EncoderDecoderTokenizers tokenizers,
                const TextPipelineOptions& options = {});
 
+  /// The options of the answers to come; at first the checkpoint's own.
   GenerationConfig& generation_config() { return config_; }
-  const Session& session() const { return *session_; }
+  const Session& session() const { return *session_; }  ///< with the model
 
   /// One answer a text, in order; a text without tokens has an empty one. Throws ArgumentError for a text that is too
   /// long where these are refused, or whose window_overlap leaves no progress, and as generate() does.
   std::vector<TextAnswer> operator()(const std::vector<std::string>& texts);
+  /// The answer to one text.
   TextAnswer operator()(const std::string& text) { return operator()(std::vector<std::string>{text}).front(); }
 
  private:

@@ -18,8 +18,8 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// How a streamer makes text of ids.
 struct TextStreamerOptions {
-  bool skip_prompt = false;  ///< leaves out the decoder's prompt
-  DecodeOptions decode = {.skip_special_tokens = true};
+  bool skip_prompt = false;                              ///< leaves out the decoder's prompt
+  DecodeOptions decode = {.skip_special_tokens = true};  ///< how ids become text
 };
 
 /// Decodes what generate() puts, and hands over each word when it is whole: at the space behind it, a line at its end,

@@ -10,14 +10,18 @@ namespace BERTGEN_PUBLIC bertgen {
 class Translator : public TextPipeline {
  public:
   using TextPipeline::TextPipeline;
+  /// From a pipeline that was made another way.
   explicit Translator(TextPipeline pipeline) : TextPipeline(std::move(pipeline)) {}
   /// As TextPipeline::from_pretrained().
   static Translator from_pretrained(const std::filesystem::path& directory, const TextPipelineOptions& options = {}) {
     return Translator(TextPipeline::from_pretrained(directory, options));
   }
 
+  /// @{
+  /// As TextPipeline::operator()().
   TextAnswer translate(const std::string& text) { return operator()(text); }
   std::vector<TextAnswer> translate(const std::vector<std::string>& texts) { return operator()(texts); }
+  /// @}
 };
 
 }  // namespace bertgen

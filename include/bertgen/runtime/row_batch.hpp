@@ -14,9 +14,12 @@ namespace BERTGEN_PUBLIC bertgen {
 /// One call of generate() for one row of input_ids.
 template <typename T>
 struct GenerateRequest {
+  /// @{
+  /// As generate() takes them.
   GenerateInputs inputs = {};
   GenerationConfig config = {};
   GenerateArguments<T> arguments = {};
+  /// @}
 };
 
 namespace detail {

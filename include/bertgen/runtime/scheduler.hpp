@@ -18,7 +18,7 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// How much a scheduler computes together.
 struct SchedulerOptions {
-  int threads = physical_cores();
+  int threads = physical_cores();         ///< that compute
   std::size_t max_rows = 64;              ///< decoder rows, each beam and each copy one; a larger request runs alone
   std::size_t max_source_tokens = 16384;  ///< of the requests that are encoded together
 };
@@ -29,7 +29,7 @@ struct SchedulerOptions {
 template <typename T>
 class BasicScheduler {
  public:
-  /// Throws ArgumentError for less than 1 thread.
+  /// Throws ArgumentError as Workspace does.
   explicit BasicScheduler(std::shared_ptr<const BasicEncoderDecoderModel<T>> model,
                           const SchedulerOptions& options = {})
       : model_(std::move(model)),
@@ -112,6 +112,7 @@ class BasicScheduler {
 extern template class BasicScheduler<float>;
 extern template class BasicScheduler<double>;
 
+/// Of a float model.
 using Scheduler = BasicScheduler<float>;
 
 }  // namespace bertgen

@@ -16,12 +16,12 @@ int physical_cores();
 template <typename T>
 class BasicSession {
  public:
-  /// `threads`: how many threads a call may use. Throws ArgumentError if below 1.
+  /// `threads`: how many threads a call may use. Throws ArgumentError as Workspace does.
   explicit BasicSession(std::shared_ptr<const BasicEncoderDecoderModel<T>> model, int threads = physical_cores())
       : model_(std::move(model)), workspace_(threads) {}
 
-  const BasicEncoderDecoderModel<T>& model() const { return *model_; }
-  Workspace& workspace() { return workspace_; }
+  const BasicEncoderDecoderModel<T>& model() const { return *model_; }  ///< which sessions share
+  Workspace& workspace() { return workspace_; }                         ///< for calls that take one
 
   /// See generation/generate.hpp.
   BasicGenerateOutput<T> generate(const GenerateInputs& inputs, const GenerationConfig& config,
@@ -42,6 +42,7 @@ class BasicSession {
   Workspace workspace_;
 };
 
+/// Of a float model.
 using Session = BasicSession<float>;
 
 }  // namespace bertgen

@@ -16,7 +16,7 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// How BertTokenizer prepares a text; names and defaults of transformers' `BertTokenizer`.
 struct BertNormalization {
-  bool do_lower_case = true;
+  bool do_lower_case = true;  ///< ids do not depend on case
   /// Makes every ideograph a word.
   bool tokenize_chinese_chars = true;
   /// Decomposes characters and drops accents. Unset: where do_lower_case is.

@@ -20,8 +20,12 @@ namespace detail {
 class AddedTokenMatcher;
 }
 
+/// Length that encodings are padded to: none, that of the longest of the batch, or EncodeOptions::max_length.
 enum class PaddingStrategy : std::uint8_t { do_not_pad, longest, max_length };
+/// Which text of a pair loses the tokens beyond EncodeOptions::max_length: none, the longer one token by token, or one
+/// alone.
 enum class TruncationStrategy : std::uint8_t { do_not_truncate, longest_first, only_first, only_second };
+/// Where padding goes, or tokens are cut off.
 enum class Side : std::uint8_t { left, right };
 
 /// Hugging Face's spelling, as in a request: "longest", "max_length", "do_not_pad". Throws ArgumentError otherwise.
@@ -47,7 +51,7 @@ struct EncodeOptions {
   std::optional<std::size_t> pad_to_multiple_of = std::nullopt;
   /// Unset: the tokenizer's own sides.
   std::optional<Side> padding_side = std::nullopt;
-  std::optional<Side> truncation_side = std::nullopt;
+  std::optional<Side> truncation_side = std::nullopt;  ///< see padding_side
 };
 
 /// How to decode; names of transformers' `PreTrainedTokenizerBase.decode`.
@@ -62,17 +66,20 @@ struct DecodeOptions {
 /// Where a token comes from: bytes [begin, end) of the given text. An empty range stands for a token without bytes of
 /// its own, such as the first half of a character that normalisation splits in two.
 struct TextSpan {
+  /// @{
+  /// Bytes of the text.
   std::size_t begin = 0;
   std::size_t end = 0;
+  /// @}
   /// 0: the text, 1: its pair, −1: neither (a special token that was added, or padding; begin = end = 0 then).
   int sequence = -1;
 
-  friend bool operator==(const TextSpan&, const TextSpan&) = default;
+  friend bool operator==(const TextSpan&, const TextSpan&) = default;  ///< the same bytes of the same text
 };
 
 /// One encoded text, or pair of texts. All lists have one entry a position; token_type_ids may be empty instead.
 struct Encoding {
-  TokenIds input_ids;
+  TokenIds input_ids;  ///< with special tokens, if added
   /// 0 for the text, 1 for its pair; empty for models that have no token types.
   TokenIds token_type_ids;
   /// 1 on tokens, special ones included; 0 on padding.
@@ -85,20 +92,20 @@ struct Encoding {
   /// Bytes of the given text. Those of one sequence are in order and do not overlap.
   std::vector<TextSpan> offsets;
 
-  std::size_t size() const { return input_ids.size(); }
+  std::size_t size() const { return input_ids.size(); }  ///< positions
 };
 
 /// A token outside the base vocabulary's algorithm: it is cut out of the raw text whole. transformers' `AddedToken`.
 struct AddedToken {
-  std::string content;
+  std::string content;  ///< as it stands in a text
   /// Only counts when no word character touches it.
   bool single_word = false;
   /// Swallows the white space on its left; on its right.
   bool lstrip = false;
-  bool rstrip = false;
+  bool rstrip = false;  ///< see lstrip
   /// Is searched in the normalised text, after the tokens that are not. Counts for TokenizersBackend alone.
   bool normalized = false;
-  bool special = true;
+  bool special = true;  ///< decoding may leave it out
 };
 
 /// What tokenizer_config.json and its companions say beside the vocabulary. Names as there.
@@ -106,12 +113,15 @@ struct TokenizerOptions {
   /// Named special tokens. One that is not in the vocabulary is appended to it, in the order of these members, as
   /// transformers 5 does. Unset: the tokenizer has no such token.
   std::optional<std::string> bos_token;
+  /// @{
+  /// As bos_token.
   std::optional<std::string> eos_token;
   std::optional<std::string> unk_token;
   std::optional<std::string> sep_token;
   std::optional<std::string> pad_token;
   std::optional<std::string> cls_token;
   std::optional<std::string> mask_token;
+  /// @}
   /// Further special tokens (`additional_special_tokens` in old files), appended after the named ones.
   std::vector<std::string> extra_special_tokens;
   /// Added tokens by id. The ids win over the vocabulary's; TokenizersBackend takes their order alone from them and
@@ -122,9 +132,12 @@ struct TokenizerOptions {
   std::map<std::string, AddedToken> special_token_rules;
   /// In tokens. Unset: no limit.
   std::optional<std::size_t> model_max_length;
+  /// @{
+  /// As tokenizer_config.json names them.
   Side padding_side = Side::right;
   Side truncation_side = Side::right;
   bool clean_up_tokenization_spaces = false;
+  /// @}
   /// Reads special tokens inside a text as ordinary text.
   bool split_special_tokens = false;
 };
@@ -172,6 +185,8 @@ class Tokenizer {
   /// ids leave holes.
   std::size_t size() const { return size_; }
 
+  /// @{
+  /// Unset where the tokenizer has no such token.
   std::optional<TokenId> bos_token_id() const { return special_id(options_.bos_token); }
   std::optional<TokenId> eos_token_id() const { return special_id(options_.eos_token); }
   std::optional<TokenId> unk_token_id() const { return special_id(options_.unk_token); }
@@ -179,6 +194,7 @@ class Tokenizer {
   std::optional<TokenId> pad_token_id() const { return special_id(options_.pad_token); }
   std::optional<TokenId> cls_token_id() const { return special_id(options_.cls_token); }
   std::optional<TokenId> mask_token_id() const { return special_id(options_.mask_token); }
+  /// @}
   /// Ids of all special tokens, named ones first, each once.
   const TokenIds& all_special_ids() const { return special_ids_; }
   /// Whether skip_special_tokens leaves the id out: all special ids, and added tokens that are marked special where
@@ -188,6 +204,7 @@ class Tokenizer {
   const std::map<TokenId, AddedToken>& added_tokens_decoder() const { return added_; }
   /// What the tokenizer was made with.
   const TokenizerOptions& options() const { return options_; }
+  /// In tokens; unset: no limit.
   std::optional<std::size_t> model_max_length() const { return options_.model_max_length; }
 
   /// Writes the vocabulary into an existing directory and returns the paths written. Throws TokenizerError if it
@@ -205,22 +222,26 @@ class Tokenizer {
  protected:
   /// A token of one text, with its bytes there.
   struct Piece {
-    TokenId id;
+    TokenId id;  ///< of the token
+    /// @{
+    /// Bytes of the text.
     std::size_t begin;
     std::size_t end;
+    /// @}
   };
   /// One step of the layout of a model's input: a whole text, or one special token.
   struct TemplateItem {
     /// 0: the text, 1: its pair, −1: the special token `id`.
     int sequence;
-    TokenId id;
-    TokenId token_type_id;
+    TokenId id;             ///< of the special token
+    TokenId token_type_id;  ///< of what stands there
   };
 
   /// Which of transformers' two machines a tokenizer follows where they differ: in the ids, matching and skipping of
   /// added tokens, in truncation, and in padding an empty text.
   enum class Backend : std::uint8_t { python, tokenizers };
 
+  /// `backend`: which of transformers' two tokenizer libraries to follow.
   explicit Tokenizer(TokenizerOptions options, Backend backend = Backend::python);
   /// Gives every special token its id and prepares the cutting of texts. A derived constructor calls it once its
   /// vocabulary can answer. Throws TokenizerError for an added id that is negative.

@@ -42,10 +42,11 @@ class TokenizersBackend : public Tokenizer {
   std::vector<std::filesystem::path> save_pretrained(const std::filesystem::path& directory) const override;
 
  protected:
+  /// From what the files say.
   TokenizersBackend(detail::TokenizerFiles files, detail::TokenizerPipeline pipeline);
 
-  const detail::TokenizerFiles& files() const { return *files_; }
-  const detail::TokenizerPipeline& pipeline() const { return *pipeline_; }
+  const detail::TokenizerFiles& files() const { return *files_; }           ///< what save_pretrained() writes
+  const detail::TokenizerPipeline& pipeline() const { return *pipeline_; }  ///< what encode() and decode() do
 
  private:
   /// Appends the pieces of text[begin, end), which has no added tokens but those that are `normalized`.
