@@ -30,7 +30,7 @@ SentencePieceNormalizer::SentencePieceNormalizer(const SentencePieceModel& model
   std::uint32_t array_bytes = 0;
   if (rules.size() > sizeof array_bytes) std::memcpy(&array_bytes, rules.data(), sizeof array_bytes);
   rules.remove_prefix(std::min(rules.size(), sizeof array_bytes));
-  if (array_bytes > 0 && array_bytes < rules.size()) {
+  if (array_bytes >= sizeof(std::uint32_t) && array_bytes < rules.size()) {
     units_.resize(array_bytes / sizeof(std::uint32_t));
     std::memcpy(units_.data(), rules.data(), units_.size() * sizeof(std::uint32_t));
     replacements_ = rules.substr(array_bytes);
