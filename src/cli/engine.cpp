@@ -89,10 +89,9 @@ std::string one_line(const std::string& text) {
 
 void write_answer(const Options& options, const Request& request, const Answer& answer, Output& output) {
   if (!options.jsonl) {
-    if (answer.error) {
-      report((options.texts.empty() ? "line " : "text ") + std::to_string(request.number) + ": " +
-             answer.error->message);
-    }
+    const std::string which = (options.texts.empty() ? "line " : "text ") + std::to_string(request.number) + ": ";
+    if (answer.error) report(which + answer.error->message);
+    if (answer.warning && !options.quiet) report("warning: " + which + *answer.warning);
     output.line(answer.error ? std::string() : valid_utf8(one_line(answer.plain)));
     return;
   }
@@ -114,7 +113,7 @@ std::vector<Answer> answer_batch(std::vector<Request>& batch, Handler& handler) 
   std::size_t next = 0;
   for (const Request& request : batch) {
     if (request.error) {
-      answers.push_back({{}, {}, request.error});
+      answers.push_back({.error = request.error});
     } else {
       answers.push_back(std::move(computed[next++]));
     }

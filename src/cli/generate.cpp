@@ -7,11 +7,14 @@ namespace {
 
 /// A request ready to be generated from.
 struct Prepared {
-  Source source;
+  LongSource source;
   TokenIds prompt;
   GenerationConfig config;
   bool with_scores = false;  ///< output_scores
   std::uint64_t number = 0;  ///< of the request in the input: what sampling draws depends on it, not on the batch
+
+  /// Whether there is nothing to generate from.
+  bool empty() const { return source.sources.empty() || source.sources.front().empty_text; }
 };
 
 class GenerateHandler final : public Handler {
@@ -49,13 +52,13 @@ class GenerateHandler final : public Handler {
     std::vector<bool> taken(requests.size());
     for (std::size_t i = 0; i < requests.size(); ++i) {
       if (answers[i].error || taken[i]) continue;
-      if (prepared[i].source.empty_text) {
+      if (prepared[i].empty()) {
         answers[i] = empty_answer(prepared[i]);
         continue;
       }
       std::vector<std::size_t> group;
       for (std::size_t j = i; j < requests.size(); ++j) {
-        if (answers[j].error || taken[j] || prepared[j].source.empty_text) continue;
+        if (answers[j].error || taken[j] || prepared[j].empty()) continue;
         if (!(prepared[j].config == prepared[i].config)) continue;
         taken[j] = true;
         group.push_back(j);
@@ -96,7 +99,7 @@ class GenerateHandler final : public Handler {
     if (request.contains("generation") && !request["generation"].is_null()) {
       update(prepared.config, dump_line(request["generation"]), "generation");
     }
-    prepared.source = read_source(request, coder_);
+    prepared.source = read_long_source(request, coder_, options_, session_.model().config().encoder.max_length());
     prepared.with_scores = prepared.config.output_scores.value_or(false);
     prepared.config.output_scores.reset();  // answers have the chosen tokens' alone
     const GenerationConfig& config = prepared.config;
@@ -113,6 +116,7 @@ class GenerateHandler final : public Handler {
 
   Answer empty_answer(const Prepared& prepared) const {
     Answer answer;
+    add_windows(prepared.source, answer);
     answer.fields["sequences"] = Json::array();
     for (std::size_t i = 0; i < prepared.config.num_return_sequences.value_or(1); ++i) {
       answer.fields["sequences"].push_back(
@@ -126,18 +130,37 @@ class GenerateHandler final : public Handler {
                     std::vector<Answer>& answers) {
     GenerateInputs inputs;
     for (std::size_t i : group) {
-      inputs.input_ids.push_back(prepared[i].source.input_ids);
-      inputs.attention_mask.push_back(prepared[i].source.attention_mask);
-      inputs.token_type_ids.push_back(prepared[i].source.token_type_ids);
-      inputs.decoder_input_ids.push_back(prepared[i].prompt);
-      inputs.requests.push_back(prepared[i].number);
+      for (const Source& source : prepared[i].source.sources) {
+        inputs.input_ids.push_back(source.input_ids);
+        inputs.attention_mask.push_back(source.attention_mask);
+        inputs.token_type_ids.push_back(source.token_type_ids);
+        inputs.decoder_input_ids.push_back(prepared[i].prompt);
+        inputs.requests.push_back(prepared[i].number);
+      }
     }
     const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config, arguments_);
     warn_of_call(output, prepared[group.front()].config);
-    const std::size_t each = output.sequences.size() / group.size();
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      answers[group[i]] = to_answer({output.sequences.data() + i * each, each}, prepared[group[i]]);
+    const std::size_t each = output.sequences.size() / inputs.input_ids.size();
+    const GeneratedSequence* next = output.sequences.data();
+    for (std::size_t i : group) {
+      const std::size_t windows = prepared[i].source.sources.size();
+      answers[i] = to_answer({next, windows * each}, windows, prepared[i]);
+      next += windows * each;
     }
+  }
+
+  /// The sequences of a text's windows, put behind one another.
+  static GeneratedSequence join(std::span<const GeneratedSequence> parts) {
+    GeneratedSequence joined = parts.front();
+    for (const GeneratedSequence& part : parts.subspan(1)) {
+      const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+      append(joined.ids, part.ids);
+      append(joined.token_log_probs, part.token_log_probs);
+      append(joined.beam_indices, part.beam_indices);
+      joined.score += part.score;
+      joined.steps += part.steps;
+    }
+    return joined;
   }
 
   static void add_scores(const GeneratedSequence& sequence, const GenerationConfig& config, Json& object) {
@@ -150,12 +173,40 @@ class GenerateHandler final : public Handler {
     for (std::size_t row : sequence.beam_indices) object["beam_indices"].push_back(row % beams);
   }
 
-  Answer to_answer(std::span<const GeneratedSequence> sequences, const Prepared& prepared) const {
+  std::string text_of(std::span<const GeneratedSequence> parts) const {
+    std::string joined;
+    for (const GeneratedSequence& part : parts) {
+      const std::string text = coder_.decode(part.ids);
+      if (!joined.empty() && !text.empty()) joined += ' ';
+      joined += text;
+    }
+    return joined;
+  }
+
+  /// What was read of a text that may be too long.
+  static void add_windows(const LongSource& source, Answer& answer) {
+    if (source.windows.empty()) return;
+    const auto range = [](const TextRange& part) { return Json::array({part.begin, part.end}); };
+    answer.fields["windows"] = Json::array();
+    for (const TextRange& window : source.windows) answer.fields["windows"].push_back(range(window));
+    if (source.cut.begin == source.cut.end) return;
+    answer.fields["cut"] = range(source.cut);
+    answer.warning = "its bytes from " + std::to_string(source.cut.begin) + " to " + std::to_string(source.cut.end) +
+                     " were not read";
+  }
+
+  /// sequences: those of the first window, then those of the next.
+  Answer to_answer(std::span<const GeneratedSequence> sequences, std::size_t windows, const Prepared& prepared) const {
     Answer answer;
+    add_windows(prepared.source, answer);
     answer.fields["sequences"] = Json::array();
-    for (const GeneratedSequence& sequence : sequences) {
+    const std::size_t each = sequences.size() / windows;
+    for (std::size_t i = 0; i < each; ++i) {
+      std::vector<GeneratedSequence> parts;
+      for (std::size_t w = 0; w < windows; ++w) parts.push_back(sequences[w * each + i]);
+      const GeneratedSequence sequence = join(parts);
       Json object = {{"ids", sequence.ids}, {"score", finite(sequence.score)}};
-      if (coder_.tokenizer) object["text"] = coder_.decode(sequence.ids);
+      if (coder_.tokenizer) object["text"] = text_of(parts);
       if (prepared.with_scores) add_scores(sequence, prepared.config, object);
       answer.fields["sequences"].push_back(std::move(object));
     }

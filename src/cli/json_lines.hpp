@@ -23,8 +23,9 @@ struct RequestError {
 /// The answer to one request: an object of fields and the line that plain mode prints, or an error.
 struct Answer {
   Json fields = Json::object();
-  std::string plain;
-  std::optional<RequestError> error;
+  std::string plain = {};
+  std::optional<std::string> warning = {};  ///< what plain mode says beside it
+  std::optional<RequestError> error = {};
 };
 
 /// The error of an exception that is being handled. Rethrows std::bad_alloc and what is not the request's fault.

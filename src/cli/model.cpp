@@ -78,6 +78,27 @@ Source read_source(const Json& request, const TextCoder& coder) {
   return source;
 }
 
+LongSource read_long_source(const Json& request, const TextCoder& coder, const Options& options,
+                            std::size_t positions) {
+  const auto given = [&request](const char* key) { return request.contains(key) && !request[key].is_null(); };
+  const auto text = text_field(request, "text");
+  const bool alone = text && !given("input_ids") && !given("attention_mask") && !given("token_type_ids");
+  if (options.long_text == "error" || !alone) return {{read_source(request, coder)}, {}, {}};
+  const LongText policy = options.long_text == "windows" ? LongText::windows : LongText::truncate;
+  LongSource result;
+  const std::size_t added = coder.encode("").size();
+  result.windows =
+      text_windows(coder.require(), *text, positions - std::min(added, positions), policy, options.window_overlap);
+  result.cut = {result.windows.back().end, text->size()};
+  for (const TextRange& window : result.windows) {
+    Source source;
+    source.input_ids = coder.encode(text->substr(window.begin, window.end - window.begin));
+    source.empty_text = source.input_ids.empty();
+    if (!source.empty_text || result.windows.size() == 1) result.sources.push_back(std::move(source));
+  }
+  return result;
+}
+
 void require_tokens(const TokenIds& ids, const char* name) {
   if (ids.empty()) throw ArgumentError(std::string(name) + ": expected at least one token, got none");
 }

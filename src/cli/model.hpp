@@ -38,9 +38,19 @@ struct Source {
   bool empty_text = false;  ///< given as a text that has no tokens
 };
 
+/// What a text is answered from where it may be too long.
+struct LongSource {
+  std::vector<Source> sources;     ///< of its windows that have tokens
+  std::vector<TextRange> windows;  ///< empty for what was not given as a text alone
+  TextRange cut;                   ///< what is not read
+};
+
 /// Reads `text` or `input_ids`, `attention_mask` and `token_type_ids`. Throws ArgumentError unless there is exactly one
 /// of the first two, ShapeError for others that do not fit.
 Source read_source(const Json& request, const TextCoder& coder);
+
+/// As read_source(), but of a text alone the windows that --long-text wants for an encoder of `positions`.
+LongSource read_long_source(const Json& request, const TextCoder& coder, const Options& options, std::size_t positions);
 
 /// Throws ArgumentError naming the field, `name`, if there are no ids.
 void require_tokens(const TokenIds& ids, const char* name);

@@ -137,6 +137,14 @@ class Parser {
                      "Checkpoint of a smaller model with the same ids, which guesses; the answers are the same")
         ->check(path_given)
         ->group("Generation options");
+    command
+        ->add_option("--long-text", options_.long_text,
+                     "What becomes of a text that is longer than the model's positions")
+        ->check(CLI::IsMember({"error", "truncate", "windows"}))
+        ->capture_default_str();
+    command->add_option("--window-overlap", options_.window_overlap, "Tokens that a window shares with the one before")
+        ->check(CLI::Range(0, 65536))
+        ->capture_default_str();
     for (const std::string& key : GenerationConfig::keys()) {
       command->add_option("--" + kebab(key), generation_[key], "See transformers' GenerationConfig")
           ->group("Generation options");

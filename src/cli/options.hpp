@@ -52,6 +52,8 @@ struct Options {
   std::optional<bool> skip_special_tokens;
   std::optional<bool> clean_up_tokenization_spaces;
   std::string pooling = "none";
+  std::string long_text = "error";  ///< LongText by name
+  std::size_t window_overlap = 0;
   std::string generation = "{}";  ///< the generation options given, a JSON object
   BenchOptions bench;
   WarmStartOptions warm_start;

@@ -54,20 +54,18 @@ TextPipeline::TextPipeline(std::shared_ptr<const EncoderDecoderModel> model, Enc
   }
 }
 
-/// The parts of a text that are read: as many of its tokens at a time as there are positions.
-std::vector<TextRange> TextPipeline::windows_of(const std::string& text, std::size_t number) const {
+std::vector<TextRange> text_windows(const Tokenizer& tokenizer, const std::string& text, std::size_t most,
+                                    LongText long_text, std::size_t overlap, const std::string& name) {
   const EncodeOptions plain{.add_special_tokens = false};
-  const std::size_t added = *options_.add_special_tokens ? tokenizers_.encoder->encode("").size() : 0;
-  const std::size_t most = session_->model().config().encoder.max_length() - added;
-  const Encoding all = tokenizers_.encoder->encode(text, plain);
+  const Encoding all = tokenizer.encode(text, plain);
   if (all.size() <= most) return {{0, text.size()}};
-  if (options_.long_text == LongText::error) {
-    throw ArgumentError("text " + std::to_string(number) + ": expected at most " + std::to_string(most) +
+  if (long_text == LongText::error) {
+    throw ArgumentError(name + ": expected at most " + std::to_string(most) +
                         " tokens (the encoder's max_position_embeddings), got " + std::to_string(all.size()));
   }
-  if (options_.window_overlap > most / 2) {
+  if (overlap > most / 2) {
     throw ArgumentError("window_overlap: expected at most half of a window's " + std::to_string(most) +
-                        " tokens, got " + std::to_string(options_.window_overlap));
+                        " tokens, got " + std::to_string(overlap));
   }
   std::vector<TextRange> windows;
   std::size_t first = 0;
@@ -77,18 +75,21 @@ std::vector<TextRange> TextPipeline::windows_of(const std::string& text, std::si
     // By itself a part of a text may have a token more than within it.
     std::size_t count = window_length(text, rest, most);
     const auto end = [&] { return count == rest.size() ? text.size() : rest[count].begin; };
-    while (count > 1 && tokenizers_.encoder->encode(text.substr(begin, end() - begin), plain).size() > most) --count;
+    while (count > 1 && tokenizer.encode(text.substr(begin, end() - begin), plain).size() > most) --count;
     windows.push_back({begin, end()});
-    if (options_.long_text == LongText::truncate || count == rest.size()) return windows;
-    first += std::max<std::size_t>(count - std::min(options_.window_overlap, count), 1);
+    if (long_text == LongText::truncate || count == rest.size()) return windows;
+    first += std::max<std::size_t>(count - std::min(overlap, count), 1);
   }
 }
 
 std::vector<TextAnswer> TextPipeline::operator()(const std::vector<std::string>& texts) {
   std::vector<TextAnswer> answers(texts.size());
+  const std::size_t added = *options_.add_special_tokens ? tokenizers_.encoder->encode("").size() : 0;
+  const std::size_t most = session_->model().config().encoder.max_length() - added;
   std::vector<std::pair<std::size_t, TokenIds>> parts;  // of which text, and its ids
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    answers[i].windows = windows_of(texts[i], i);
+    answers[i].windows = text_windows(*tokenizers_.encoder, texts[i], most, options_.long_text, options_.window_overlap,
+                                      "text " + std::to_string(i));
     answers[i].cut = {answers[i].windows.back().end, texts[i].size()};
     for (const TextRange& window : answers[i].windows) {
       const std::string part = texts[i].substr(window.begin, window.end - window.begin);

@@ -92,6 +92,45 @@ TEST(Fuse, AnswersTheOthersWhereALineIsTooLong) {
   EXPECT_NE(result.err.find("line 2: "), std::string::npos) << result.err;
 }
 
+TEST(Fuse, ReadsALongTextInWindowsWhereAskedTo) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "It rained on day " + std::to_string(i) + ". The match went on. ";
+  const auto ask_with = [&](const Arguments& options, const Json& request) {
+    Arguments arguments = {"fuse", "--jsonl"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    return Json::parse(run(arguments, request.dump() + "\n").out);
+  };
+  EXPECT_EQ(ask_with({}, {{"text", text}}).at("error").at("type"), "argument");
+
+  const Json whole = ask_with({"--long-text", "windows"}, {{"text", text}});
+  ASSERT_GT(whole.at("windows").size(), 1u) << whole;
+  EXPECT_FALSE(whole.contains("cut"));
+  std::string joined;
+  std::size_t end = 0;
+  for (const Json& window : whole["windows"]) {
+    EXPECT_EQ(window.at(0), end);
+    const std::string part = text.substr(end, window.at(1).get<std::size_t>() - end);
+    end += part.size();
+    joined += (joined.empty() ? "" : " ") + lines_of(run({"fuse", part}).out).at(0);
+  }
+  EXPECT_EQ(end, text.size());
+  EXPECT_EQ(whole.at("sequences").at(0).at("text"), joined);
+  const Json overlapping = ask_with({"--long-text", "windows", "--window-overlap", "9"}, {{"text", text}});
+  EXPECT_EQ(overlapping.at("windows").at(0), whole["windows"][0]);
+  EXPECT_LT(overlapping["windows"].at(1).at(0), whole["windows"][0][1]);
+
+  const Json cut = ask_with({"--long-text", "truncate"}, {{"text", text}});
+  EXPECT_EQ(cut.at("windows"), Json::array({whole["windows"][0]}));
+  EXPECT_EQ(cut.at("cut"), Json::array({whole["windows"][0][1], text.size()}));
+  const Result plain = run({"fuse", "--long-text", "truncate"}, "Word.\n" + text + "\n");
+  EXPECT_EQ(plain.status, all_answered);
+  EXPECT_EQ(lines_of(plain.out).at(1), cut.at("sequences").at(0).at("text"));
+  EXPECT_NE(plain.err.find("warning: line 2: its bytes from "), std::string::npos) << plain.err;
+
+  const Json ids(std::vector<int>(5000, 9));
+  EXPECT_EQ(ask_with({"--long-text", "truncate"}, {{"input_ids", ids}}).at("error").at("type"), "argument");
+}
+
 TEST(Fuse, UsesTheCheckpointInstalledBesideIt) {
   const TemporaryDirectory directory;
   std::filesystem::create_directories(directory.path() / "bin");

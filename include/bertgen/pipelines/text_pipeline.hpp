@@ -41,6 +41,12 @@ struct TextRange {
   friend bool operator==(const TextRange&, const TextRange&) = default;  ///< the same bytes
 };
 
+/// The parts of a text that an encoder of `most` tokens, added special tokens not counted, reads: the whole, its
+/// beginning, or windows that end between sentences or words where they can. `name` is the text's in errors. Throws
+/// ArgumentError for a text that is too long where these are refused, and for an overlap of more than half a window.
+std::vector<TextRange> text_windows(const Tokenizer& tokenizer, const std::string& text, std::size_t most,
+                                    LongText long_text, std::size_t overlap, const std::string& name = "text");
+
 /// An answer, with what was read for it.
 struct TextAnswer {
   std::string text;                ///< the best sequence, without special tokens; of windows joined by spaces
@@ -72,8 +78,6 @@ class TextPipeline {
   TextAnswer operator()(const std::string& text) { return operator()(std::vector<std::string>{text}).front(); }
 
  private:
-  std::vector<TextRange> windows_of(const std::string& text, std::size_t number) const;
-
   std::unique_ptr<Session> session_;
   EncoderDecoderTokenizers tokenizers_;
   TextPipelineOptions options_;
