@@ -16,8 +16,9 @@ using kernels::panel_columns;
 using kernels::round_up;
 
 // A block is `row_block` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
-// keeps while all rows pass by them, and up to 240 KB of input beside it. A multiple of the kernels' 6 rows.
-constexpr std::size_t row_block = 120;
+// keeps while all rows pass by them, and up to 240 KB of input beside it.
+constexpr std::size_t kernel_rows = 6;  // that the kernels multiply at a time
+constexpr std::size_t row_block = 20 * kernel_rows;
 constexpr std::size_t step_block = 512;
 // Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
 // primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
@@ -54,19 +55,22 @@ class PanelMatmul final : public MatmulKernel<float> {
 
   void multiply(const float* x, std::size_t rows, float* y, Activation activation,
                 Workspace& workspace) const override {
+    if (rows == 0) return;
     Workspace::Scope scope(workspace);
     const Input input = prepare(x, rows, scope, workspace.threads());
 #ifdef BERTGEN_WITH_ONEDNN
     if (onednn_ != nullptr) return multiply_by_onednn(input, rows, y, activation, workspace);
 #endif
     const std::size_t blocks = round_up(rows, row_block) / row_block;
+    // As good as equal, lest the thread with the last of them have less to do.
+    const std::size_t block = round_up((rows + blocks - 1) / blocks, kernel_rows);
     const std::size_t tasks = blocks * panels_;
     const std::size_t least =
         std::max<std::size_t>(1, product_grain * tasks / std::max<std::size_t>(1, rows * in_ * out_));
     parallel_ranges(tasks, least, workspace.threads(), [&](std::size_t first, std::size_t last) {
       for (std::size_t task = first; task < last; ++task) {
-        const std::size_t row = task / panels_ * row_block;
-        multiply_panel(input.from(row), std::min(row_block, rows - row), task % panels_, y + row * out_, activation);
+        const std::size_t row = task / panels_ * block;
+        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_, y + row * out_, activation);
       }
     });
   }

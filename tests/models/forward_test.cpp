@@ -231,6 +231,7 @@ TEST_F(ForwardTest, WhatIsRefusedLeavesTheCacheAsItWas) {
   for (const EncoderDecoderInputs& more :
        {EncoderDecoderInputs{.decoder_input_ids = {{99}, {3}}},
         EncoderDecoderInputs{.decoder_input_ids = {{4}, {3}}, .labels = {{5}, {6, 7}}},
+        EncoderDecoderInputs{.decoder_input_ids = {{4}, {3}}, .labels = {{5}, {99}}},
         EncoderDecoderInputs{.decoder_input_ids = {{4}, {3}}, .decoder_position_ids = {{15}, {16}}}}) {
     EXPECT_THROW(model_.forward(more, workspace_, {.past_key_values = &past}), Error);
     EXPECT_EQ(past.length(0), 2u);

@@ -207,6 +207,9 @@ class BasicEncoderDecoderModel {
       check_one_a_position("decoder_position_ids", std::span(inputs.decoder_position_ids), ids);
     }
     if (!inputs.labels.empty()) check_one_a_position("labels", std::span(inputs.labels), ids);
+    TokenIds labels;
+    for (const TokenIds& row : inputs.labels) labels.insert(labels.end(), row.begin(), row.end());
+    check_labels(labels, config_.decoder.vocab_size);  // before past_key_values takes the tokens
     const AttentionMask flags = joined_mask(ids, mask, "decoder_attention_mask");
     const PackedBatch batch =
         pack(ids, {}, HiddenPositions::keep, inputs.decoder_token_type_ids, {}, inputs.decoder_position_ids);
@@ -220,9 +223,7 @@ class BasicEncoderDecoderModel {
     output.decoder_hidden_states = std::move(record.hidden_states);
     output.decoder_attentions = std::move(record.attentions);
     output.cross_attentions = std::move(record.cross_attentions);
-    if (inputs.labels.empty()) return;
-    TokenIds labels;
-    for (const TokenIds& row : inputs.labels) labels.insert(labels.end(), row.begin(), row.end());
+    if (labels.empty()) return;
     output.label_log_probs = bertgen::label_log_probs<T>(output.logits, labels);
     output.loss = cross_entropy<T>(output.label_log_probs);
   }

@@ -15,6 +15,15 @@ namespace BERTGEN_PUBLIC bertgen {
 /// The label of a position that does not count (torch's ignore_index).
 inline constexpr TokenId ignored_label = -100;
 
+/// Throws ArgumentError for a label that is neither ignored nor one of `vocab_size` ids.
+inline void check_labels(std::span<const TokenId> labels, std::size_t vocab_size) {
+  for (TokenId label : labels) {
+    if (label == ignored_label || (label >= 0 && static_cast<std::size_t>(label) < vocab_size)) continue;
+    throw ArgumentError("labels: expected -100 or 0 to " + std::to_string(vocab_size - 1) + ", got " +
+                        std::to_string(label));
+  }
+}
+
 /// log softmax(logits[i])[labels[i]] of each label that is not ignored, in order. logits: [rows, vocab].
 /// Throws ShapeError unless there is one label a row, ArgumentError for a label outside the vocabulary.
 template <typename T>
@@ -23,14 +32,11 @@ std::vector<T> label_log_probs(TensorView<const T> logits, std::span<const Token
     throw ShapeError("labels: expected " + std::to_string(logits.rows()) + ", one a position, got " +
                      std::to_string(labels.size()));
   }
+  check_labels(labels, logits.cols());
   std::vector<T> log_probs;
   log_probs.reserve(labels.size());
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] == ignored_label) continue;
-    if (labels[i] < 0 || static_cast<std::size_t>(labels[i]) >= logits.cols()) {
-      throw ArgumentError("labels: expected -100 or 0 to " + std::to_string(logits.cols() - 1) + ", got " +
-                          std::to_string(labels[i]));
-    }
     const T* row = logits.row(i);
     log_probs.push_back(row[labels[i]] - log_sum_exp<T>({row, logits.cols()}));
   }
