@@ -96,8 +96,8 @@ class GenerateHandler final : public Handler {
   Prepared prepare(const Json& request) {
     Prepared prepared;
     prepared.config = defaults_;
-    if (request.contains("generation") && !request["generation"].is_null()) {
-      update(prepared.config, dump_line(request["generation"]), "generation");
+    if (const Json* given = find_field(request, "generation")) {
+      update(prepared.config, dump_line(*given), "generation");
     }
     prepared.source = read_long_source(request, coder_, options_, session_.model().config().encoder.max_length());
     prepared.with_scores = prepared.config.output_scores.value_or(false);
@@ -149,18 +149,18 @@ class GenerateHandler final : public Handler {
     }
   }
 
-  /// The sequences of a text's windows, put behind one another.
-  static GeneratedSequence join(std::span<const GeneratedSequence> parts) {
-    GeneratedSequence joined = parts.front();
-    for (const GeneratedSequence& part : parts.subspan(1)) {
-      const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
-      append(joined.ids, part.ids);
-      append(joined.token_log_probs, part.token_log_probs);
-      append(joined.beam_indices, part.beam_indices);
-      joined.score += part.score;
-      joined.steps += part.steps;
-    }
-    return joined;
+  /// Puts the sequence of a text's window, and its text, behind those of the windows before.
+  void append(const GeneratedSequence& part, GeneratedSequence& joined, std::string& text) const {
+    const auto append_all = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    append_all(joined.ids, part.ids);
+    append_all(joined.token_log_probs, part.token_log_probs);
+    append_all(joined.beam_indices, part.beam_indices);
+    joined.score += part.score;
+    joined.steps += part.steps;
+    if (!coder_.tokenizer) return;
+    const std::string words = coder_.decode(part.ids);
+    if (!text.empty() && !words.empty()) text += ' ';
+    text += words;
   }
 
   static void add_scores(const GeneratedSequence& sequence, const GenerationConfig& config, Json& object) {
@@ -171,16 +171,6 @@ class GenerateHandler final : public Handler {
     if (beams == 1) return;
     object["beam_indices"] = Json::array();  // of this request's beams, whatever its batch
     for (std::size_t row : sequence.beam_indices) object["beam_indices"].push_back(row % beams);
-  }
-
-  std::string text_of(std::span<const GeneratedSequence> parts) const {
-    std::string joined;
-    for (const GeneratedSequence& part : parts) {
-      const std::string text = coder_.decode(part.ids);
-      if (!joined.empty() && !text.empty()) joined += ' ';
-      joined += text;
-    }
-    return joined;
   }
 
   /// What was read of a text that may be too long.
@@ -202,11 +192,11 @@ class GenerateHandler final : public Handler {
     answer.fields["sequences"] = Json::array();
     const std::size_t each = sequences.size() / windows;
     for (std::size_t i = 0; i < each; ++i) {
-      std::vector<GeneratedSequence> parts;
-      for (std::size_t w = 0; w < windows; ++w) parts.push_back(sequences[w * each + i]);
-      const GeneratedSequence sequence = join(parts);
+      GeneratedSequence sequence;
+      std::string text;
+      for (std::size_t w = 0; w < windows; ++w) append(sequences[w * each + i], sequence, text);
       Json object = {{"ids", sequence.ids}, {"score", finite(sequence.score)}};
-      if (coder_.tokenizer) object["text"] = text_of(parts);
+      if (coder_.tokenizer) object["text"] = std::move(text);
       if (prepared.with_scores) add_scores(sequence, prepared.config, object);
       answer.fields["sequences"].push_back(std::move(object));
     }

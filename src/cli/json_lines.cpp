@@ -11,11 +11,6 @@ namespace {
 
 constexpr int deepest = 64;
 
-const Json* find(const Json& request, const char* key) {
-  const auto found = request.find(key);
-  return found == request.end() || found->is_null() ? nullptr : &*found;
-}
-
 [[noreturn]] void fail(const char* key, const std::string& expected, const Json& got) {
   throw ArgumentError(std::string(key) + ": expected " + expected + ", got " + excerpt(got));
 }
@@ -31,7 +26,7 @@ bool whole_between(const Json& value, std::int64_t least, std::int64_t most) {
 template <typename Value>
 std::optional<std::vector<Value>> list_field(const Json& request, const char* key, std::int64_t least,
                                              std::int64_t most, const std::string& expected) {
-  const Json* value = find(request, key);
+  const Json* value = find_field(request, key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_array()) fail(key, expected, *value);
   std::vector<Value> list;
@@ -44,6 +39,11 @@ std::optional<std::vector<Value>> list_field(const Json& request, const char* ke
 }
 
 }  // namespace
+
+const Json* find_field(const Json& request, const char* key) {
+  const auto found = request.find(key);
+  return found == request.end() || found->is_null() ? nullptr : &*found;
+}
 
 RequestError current_error() {
   try {
@@ -103,21 +103,21 @@ double finite(double log_probability) {
 }
 
 std::optional<std::string> text_field(const Json& request, const char* key) {
-  const Json* value = find(request, key);
+  const Json* value = find_field(request, key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_string()) fail(key, "a string", *value);
   return value->get<std::string>();
 }
 
 std::optional<bool> boolean_field(const Json& request, const char* key) {
-  const Json* value = find(request, key);
+  const Json* value = find_field(request, key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_boolean()) fail(key, "true or false", *value);
   return value->get<bool>();
 }
 
 std::optional<std::size_t> size_field(const Json& request, const char* key, std::size_t least) {
-  const Json* value = find(request, key);
+  const Json* value = find_field(request, key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number_unsigned() || *value < least) {
     fail(key, "a whole number of at least " + std::to_string(least), *value);

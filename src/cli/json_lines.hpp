@@ -49,6 +49,8 @@ double finite(double log_probability);
 
 // Fields of a request. Each throws ArgumentError naming the field if it has another type; null counts as absent.
 
+/// The field as it is, or null.
+const Json* find_field(const Json& request, const char* key);
 std::optional<std::string> text_field(const Json& request, const char* key);
 std::optional<bool> boolean_field(const Json& request, const char* key);
 /// A whole number of at least `least`.

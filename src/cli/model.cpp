@@ -80,9 +80,9 @@ Source read_source(const Json& request, const TextCoder& coder) {
 
 LongSource read_long_source(const Json& request, const TextCoder& coder, const Options& options,
                             std::size_t positions) {
-  const auto given = [&request](const char* key) { return request.contains(key) && !request[key].is_null(); };
   const auto text = text_field(request, "text");
-  const bool alone = text && !given("input_ids") && !given("attention_mask") && !given("token_type_ids");
+  const auto lacks = [&request](const char* key) { return find_field(request, key) == nullptr; };
+  const bool alone = text && lacks("input_ids") && lacks("attention_mask") && lacks("token_type_ids");
   if (options.long_text == "error" || !alone) return {{read_source(request, coder)}, {}, {}};
   const LongText policy = options.long_text == "windows" ? LongText::windows : LongText::truncate;
   LongSource result;
@@ -93,8 +93,7 @@ LongSource read_long_source(const Json& request, const TextCoder& coder, const O
   for (const TextRange& window : result.windows) {
     Source source;
     source.input_ids = coder.encode(text->substr(window.begin, window.end - window.begin));
-    source.empty_text = source.input_ids.empty();
-    if (!source.empty_text || result.windows.size() == 1) result.sources.push_back(std::move(source));
+    if (!source.input_ids.empty()) result.sources.push_back(std::move(source));
   }
   return result;
 }

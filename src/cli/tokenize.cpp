@@ -32,8 +32,8 @@ class TokenizeHandler final : public Handler {
   template <typename Strategy>
   static std::optional<Strategy> strategy(const Json& request, const char* key, Strategy when_true,
                                           std::optional<Strategy> when_false, Strategy (*by_name)(std::string_view)) {
-    const auto given = request.find(key);
-    if (given == request.end() || given->is_null()) return std::nullopt;
+    const Json* given = find_field(request, key);
+    if (given == nullptr) return std::nullopt;
     if (given->is_boolean()) return given->get<bool>() ? when_true : when_false;
     if (!given->is_string()) {
       throw ArgumentError(std::string(key) + ": expected true, false or the name of a strategy, got " +
