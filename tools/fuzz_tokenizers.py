@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import warnings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -191,6 +192,16 @@ def run(program, command, model, requests):
     return answers
 
 
+def ends_of_characters(text):
+    """Byte positions in a text where a range may begin or end. transformers gives a mark that normalisation moves the place
+    of the mark that stood where it goes, the program its own: in texts with such marks none of them count."""
+    positions = byte_offsets(text)
+    parts = (unicodedata.normalize("NFD", character) for character in text)
+    if unicodedata.normalize("NFD", text) == "".join(parts):
+        return positions
+    return [0] + [at for at, character in zip(positions, text + " ") if not unicodedata.combining(character)]
+
+
 def comparable(offsets, positions):
     """Byte ranges made as wide as the characters that they touch, as transformers knows only whole characters; then a
     character that several tokens share is the last one's, as the program has it where it can not do better."""
@@ -243,7 +254,7 @@ def compare_texts(report, name, tokenizer, program, model, requests):
         # A character that truncation cuts has no bytes in the program's offsets.
         plain = not request.keys() & {"text_pair", "max_length"} and "added" not in name and "prefix" not in name
         if plain and "offsets" in expected:
-            positions = byte_offsets(request["text"])
+            positions = ends_of_characters(request["text"])
             report.check(name, "offsets", request, comparable(answer["offsets"], positions),
                          comparable(expected["offsets"], positions))
         for skip in (False, True):

@@ -130,12 +130,12 @@ class GenerateHandler final : public Handler {
                     std::vector<Answer>& answers) {
     GenerateInputs inputs;
     for (std::size_t i : group) {
-      for (const Source& source : prepared[i].source.sources) {
+      for (std::size_t window = 0; const Source& source : prepared[i].source.sources) {
         inputs.input_ids.push_back(source.input_ids);
         inputs.attention_mask.push_back(source.attention_mask);
         inputs.token_type_ids.push_back(source.token_type_ids);
         inputs.decoder_input_ids.push_back(prepared[i].prompt);
-        inputs.requests.push_back(prepared[i].number);
+        inputs.requests.push_back(window_request(prepared[i].number, window++));
       }
     }
     const GenerateOutput output = session_.generate(inputs, prepared[group.front()].config, arguments_);

@@ -9,6 +9,13 @@
 namespace bertgen {
 namespace {
 
+/// A window of one of the texts, and its ids.
+struct Part {
+  std::size_t text;
+  std::size_t window;
+  TokenIds ids;
+};
+
 /// How good a place between two tokens is to end a window at.
 enum class Seam : std::uint8_t { inside_word, between_words, between_sentences };
 
@@ -86,23 +93,24 @@ std::vector<TextAnswer> TextPipeline::operator()(const std::vector<std::string>&
   std::vector<TextAnswer> answers(texts.size());
   const std::size_t added = *options_.add_special_tokens ? tokenizers_.encoder->encode("").size() : 0;
   const std::size_t most = session_->model().config().encoder.max_length() - added;
-  std::vector<std::pair<std::size_t, TokenIds>> parts;  // of which text, and its ids
+  std::vector<Part> parts;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     answers[i].windows = text_windows(*tokenizers_.encoder, texts[i], most, options_.long_text, options_.window_overlap,
                                       "text " + std::to_string(i));
     answers[i].cut = {answers[i].windows.back().end, texts[i].size()};
-    for (const TextRange& window : answers[i].windows) {
+    for (std::size_t w = 0; w < answers[i].windows.size(); ++w) {
+      const TextRange& window = answers[i].windows[w];
       const std::string part = texts[i].substr(window.begin, window.end - window.begin);
       TokenIds ids = tokenizers_.encoder->encode(part, {.add_special_tokens = *options_.add_special_tokens}).input_ids;
-      if (!ids.empty()) parts.emplace_back(i, std::move(ids));
+      if (!ids.empty()) parts.push_back({i, w, std::move(ids)});
     }
   }
   for (std::size_t begin = 0; begin < parts.size(); begin += options_.batch_size) {
     const std::size_t end = std::min(begin + options_.batch_size, parts.size());
     GenerateInputs inputs;
     for (std::size_t i = begin; i < end; ++i) {
-      inputs.input_ids.push_back(parts[i].second);
-      inputs.requests.push_back(i);
+      inputs.input_ids.push_back(parts[i].ids);
+      inputs.requests.push_back(window_request(parts[i].text, parts[i].window));
     }
     GenerateArguments<float> arguments;
     arguments.token_text = [this](TokenId id) { return tokenizers_.decoder->token_text(id); };
@@ -110,7 +118,7 @@ std::vector<TextAnswer> TextPipeline::operator()(const std::vector<std::string>&
     const std::size_t each = sequences.size() / inputs.input_ids.size();
     for (std::size_t i = begin; i < end; ++i) {
       const GeneratedSequence& best = sequences[(i - begin) * each];
-      TextAnswer& answer = answers[parts[i].first];
+      TextAnswer& answer = answers[parts[i].text];
       const std::string text = tokenizers_.decoder->decode(best.ids, {.skip_special_tokens = true});
       if (!answer.text.empty() && !text.empty()) answer.text += ' ';
       answer.text += text;

@@ -151,6 +151,21 @@ TEST_F(TextPipelineTest, BatchesChangeNoAnswer) {
   }
 }
 
+// Fails where all windows of a text are one request, or the windows before a text count as requests.
+TEST_F(TextPipelineTest, WindowsSampleEachAnewWhateverTextsAreBeside) {
+  auto run = pipeline({.long_text = LongText::windows});
+  run.generation_config().do_sample = true;
+  run.generation_config().seed = 7;
+  const std::string sentence = "the river is near the bridge. ";
+  const TextAnswer once = run(sentence);
+  const TextAnswer repeated = run(sentence + sentence + sentence);
+  ASSERT_EQ(repeated.windows.size(), 3u);
+  EXPECT_EQ(repeated.scores[0], once.scores[0]);
+  EXPECT_NE(repeated.scores[1], once.scores[0]);
+  EXPECT_NE(repeated.scores[2], repeated.scores[1]);
+  EXPECT_EQ(run({sentence + sentence, sentence})[1].scores, run({sentence, sentence})[1].scores);
+}
+
 TEST_F(TextPipelineTest, StopStringsAreOfItsTokenizer) {
   auto run = pipeline();
   const std::string whole = run("the river").text;

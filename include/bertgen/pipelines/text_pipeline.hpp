@@ -1,6 +1,7 @@
 // Text in, text out: a checkpoint with its tokenizers, its own options, and a policy for texts that are too long.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -46,6 +47,10 @@ struct TextRange {
 /// ArgumentError for a text that is too long where these are refused, and for an overlap of more than half a window.
 std::vector<TextRange> text_windows(const Tokenizer& tokenizer, const std::string& text, std::size_t most,
                                     LongText long_text, std::size_t overlap, const std::string& name = "text");
+
+/// What a window draws its random numbers from (GenerateInputs::requests): it depends on the number of the text, below
+/// 2^32, and of its window, and on no other text. The first window draws what the whole text would.
+constexpr std::uint64_t window_request(std::uint64_t text, std::uint64_t window) { return text | window << 32; }
 
 /// An answer, with what was read for it.
 struct TextAnswer {
