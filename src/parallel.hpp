@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <exception>
+#include <mutex>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -10,13 +12,24 @@
 namespace bertgen {
 
 /// Calls body(index, thread) for every index below `count`, on up to `threads` threads; `thread` is below `threads`.
-/// The body must not throw. Which thread runs which index is not fixed.
+/// Which thread runs which index is not fixed. What a body throws is thrown, one of them if
+/// several do; other indices may have run by then or not.
 template <typename Body>
 void parallel_for(std::size_t count, int threads, Body&& body) {
 #ifdef _OPENMP
   if (threads > 1 && count > 1) {
+    std::mutex mutex;
+    std::exception_ptr error;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (std::size_t index = 0; index < count; ++index) body(index, static_cast<std::size_t>(omp_get_thread_num()));
+    for (std::size_t index = 0; index < count; ++index) {
+      try {
+        body(index, static_cast<std::size_t>(omp_get_thread_num()));
+      } catch (...) {  // none may leave the loop
+        const std::lock_guard lock(mutex);
+        error = std::current_exception();
+      }
+    }
+    if (error) std::rethrow_exception(error);
     return;
   }
 #else

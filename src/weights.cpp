@@ -29,6 +29,13 @@ void Weights::add(std::string name, StoredTensor tensor) {
   if (!inserted) throw CheckpointError(position->first + ": stored twice (" + source_ + ")");
 }
 
+void Weights::add(NamedTensors tensors, const std::string& file) {
+  for (const auto& [name, tensor] : tensors) {
+    if (contains(name)) throw CheckpointError(file + ": " + name + ": expected a name that no other file has");
+  }
+  tensors_.merge(tensors);
+}
+
 const StoredTensor* Weights::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;

@@ -49,16 +49,15 @@ class Reader {
       }
     }
     check_layout(entries);
-    for (const Entry& entry : entries) {
-      if (weights.contains(entry.name)) fail(entry.name + ": expected a name that no other file has");
-    }
+    NamedTensors tensors;
     for (Entry& entry : entries) {
-      weights.add(std::move(entry.name), {.dtype = entry.dtype,
-                                          .shape = entry.shape,
-                                          .data = data_.data() + entry.begin,
-                                          .owner = file_,
-                                          .mapped = file_->access() == FileAccess::map});
+      tensors.emplace(std::move(entry.name), StoredTensor{.dtype = entry.dtype,
+                                                          .shape = entry.shape,
+                                                          .data = data_.data() + entry.begin,
+                                                          .owner = file_,
+                                                          .mapped = file_->access() == FileAccess::map});
     }
+    weights.add(std::move(tensors), path_);
     return metadata;
   }
 

@@ -177,14 +177,7 @@ class Reader {
 
   TorchFormat read(Weights& weights) {
     const TorchFormat format = begins_with("PK") ? TorchFormat::zip : TorchFormat::legacy;
-    std::vector<std::pair<std::string, StoredTensor>> tensors =
-        format == TorchFormat::zip ? read_archive() : read_legacy();
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      if (weights.contains(tensors[i].first)) fail(tensors[i].first + ": expected a name that no other file has");
-      if (i > 0 && tensors[i].first == tensors[i - 1].first)
-        fail(tensors[i].first + ": expected it once, got it twice");
-    }
-    for (auto& [name, tensor] : tensors) weights.add(std::move(name), std::move(tensor));
+    weights.add(format == TorchFormat::zip ? read_archive() : read_legacy(), path_);
     return format;
   }
 
@@ -195,7 +188,7 @@ class Reader {
     return bytes_.size() >= text.size() && std::memcmp(bytes_.data(), text.data(), text.size()) == 0;
   }
 
-  std::vector<std::pair<std::string, StoredTensor>> read_archive() {
+  NamedTensors read_archive() {
     const auto members = read_zip(bytes_, path_);
     // All members lie in one folder, whose name is that of the file as it was saved.
     std::string folder;
@@ -230,7 +223,7 @@ class Reader {
   }
 
   /// Five pickles – a magic number, the version, the machine, the dictionary, the storages' keys – and the storages.
-  std::vector<std::pair<std::string, StoredTensor>> read_legacy() {
+  NamedTensors read_legacy() {
     if (begins_with(git_lfs)) fail("expected a file of torch.save, got a pointer of Git LFS: the file was not fetched");
     constexpr std::string_view magic("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10);
     constexpr std::int64_t version = 1001;
@@ -317,14 +310,13 @@ class Reader {
     return size;
   }
 
-  /// The tensors, sorted by name.
-  std::vector<std::pair<std::string, StoredTensor>> build(StateDict& state) {
-    std::vector<std::pair<std::string, StoredTensor>> tensors;
+  NamedTensors build(StateDict& state) {
+    NamedTensors tensors;
     for (Entry& entry : state.entries()) {
       StoredTensor tensor = place(entry, state.storages().at(entry.storage));
-      tensors.emplace_back(std::move(entry.name), std::move(tensor));
+      const auto [position, is_new] = tensors.emplace(std::move(entry.name), std::move(tensor));
+      if (!is_new) fail(position->first + ": expected it once, got it twice");
     }
-    std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     return tensors;
   }
 

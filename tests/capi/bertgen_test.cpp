@@ -5,44 +5,16 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <functional>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "bertgen/bertgen.hpp"
+#include "support/allocations.hpp"
 #include "support/checkpoint.hpp"
 #include "support/tokenizers.hpp"
-
-namespace {
-
-/// How many allocations of this thread, of at least so many bytes, may still succeed; below zero: all.
-thread_local int allocations_left = -1;
-thread_local std::size_t smallest_failure = 0;
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  if (size >= smallest_failure && allocations_left == 0) throw std::bad_alloc();
-  if (size >= smallest_failure && allocations_left > 0) --allocations_left;
-  void* memory = alignment > alignof(std::max_align_t)
-                     ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)
-                     : std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return allocate(size, 1); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace bertgen {
 namespace {
@@ -467,10 +439,11 @@ TEST_F(BertgenTest, CancelLastsUntilReset) {
   const std::string expected = answer(text_);
   bertgen_session_cancel(session_);
   for (int i = 0; i < 2; ++i) expect_error(BERTGEN_ERROR_CANCELLED, "cancel", text_, nullptr);
-  smallest_failure = 0;
-  allocations_left = 0;  // what has no status cannot say that there is no memory
-  bertgen_session_reset(session_);
-  allocations_left = -1;
+  {
+    // What has no status cannot say that there is no memory.
+    const test::FailingAllocations starving(1, test::Failing::from_one_on);
+    bertgen_session_reset(session_);
+  }
   EXPECT_EQ(answer(text_), expected);
   bertgen_session_cancel(session_);
   bertgen_session_reset(session_);
@@ -496,22 +469,19 @@ TEST_F(BertgenTest, AnotherThreadCancelsACallThatRuns) {
   other.join();
 }
 
-/// Runs `call` with ever more allocations allowed, until it succeeds: each failure must be BERTGEN_ERROR_MEMORY, and
+/// Runs `call` with ever later allocations failing, until it succeeds: each failure must be BERTGEN_ERROR_MEMORY, and
 /// objects must be as before. Seen to fail (the process ended) with JSON's destructors among what may fail, and with
 /// bad_alloc reported as another exception is.
 void expect_memory_errors(std::size_t smallest, const std::function<bertgen_status()>& call) {
-  smallest_failure = smallest;
-  for (int allowed = 0; allowed < 1'000'000; ++allowed) {
-    allocations_left = allowed;
+  bool any = true;
+  std::size_t first = 1;
+  for (; any; ++first) {
+    const test::FailingAllocations starving(first, test::Failing::from_one_on, smallest);
     const bertgen_status status = call();
-    allocations_left = -1;
-    if (status == BERTGEN_OK) {
-      EXPECT_GT(allowed, 0);
-      return;
-    }
-    ASSERT_EQ(status, BERTGEN_ERROR_MEMORY) << "at allocation " << allowed;
+    any = starving.any();
+    ASSERT_EQ(status, any ? BERTGEN_ERROR_MEMORY : BERTGEN_OK) << "allocation " << first;
   }
-  FAIL() << "it never succeeded";
+  EXPECT_GT(first, 2u) << "it takes no memory";
 }
 
 TEST_F(BertgenTest, OutOfMemoryIsAnErrorThatLeavesTheSessionAsItWas) {

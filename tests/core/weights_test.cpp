@@ -94,6 +94,20 @@ TEST_F(WeightsTest, RefusesANameTwice) {
   test::expect_error<CheckpointError>([this] { add("a", {1}); }, {"a: stored twice", "(file)"});
 }
 
+// Seen to fail with tensors added one by one.
+TEST_F(WeightsTest, TakesAllOfAFileOrNothing) {
+  add("b", {1});
+  const StoredTensor tensor = *weights_.find("b");
+  test::expect_error<CheckpointError>(
+      [&] {
+        weights_.add({{"a", tensor}, {"b", tensor}, {"c", tensor}}, "more");
+      },
+      {"more: b: expected a name that no other file has"});
+  EXPECT_EQ(weights_.tensors().size(), 1u);
+  weights_.add({{"a", tensor}, {"c", tensor}}, "more");
+  EXPECT_EQ(weights_.tensors().size(), 3u);
+}
+
 TEST_F(WeightsTest, MissingTensorNamesItselfItsShapeAndTheFile) {
   test::expect_error<CheckpointError>(
       [this] {

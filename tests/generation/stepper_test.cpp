@@ -2,36 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <atomic>
 #include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
 #include "bertgen/core/isa.hpp"
+#include "support/allocations.hpp"
 #include "support/checkpoint.hpp"
-
-namespace {
-std::atomic<std::size_t> allocations{0};
-
-void* counted(std::size_t bytes, std::size_t alignment) {
-  ++allocations;
-  const std::size_t size = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  if (void* memory = std::aligned_alloc(alignment, size)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-// All that this program, and so the library in it, allocates.
-void* operator new(std::size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return counted(bytes, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace bertgen {
 namespace {
@@ -56,11 +32,11 @@ std::vector<std::size_t> allocations_of_steps(DType dtype, std::size_t beams, in
   const TokenIds ids(rows, 7);
   std::vector<std::size_t> counts;
   for (std::size_t step = 0; step < 30; ++step) {
-    const std::size_t before = allocations;
+    const std::size_t before = test::allocation_count();
     stepper.next(ids);
     for (std::size_t row = 0; row < rows; ++row) parents[row] = row / beams * beams + (step + row / 2) % beams;
     stepper.reorder(parents);
-    counts.push_back(allocations - before);
+    counts.push_back(test::allocation_count() - before);
   }
   return counts;
 }

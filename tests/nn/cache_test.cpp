@@ -87,6 +87,20 @@ TEST(EncoderDecoderCacheTest, RowMayTakeNoToken) {
   EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{0, 1}));
 }
 
+TEST(EncoderDecoderCacheTest, TakesBackWhatItTookLast) {
+  Cache cache(1, 4, 2, 2, 8);
+  cache.append(Offsets{0, 2, 3}, std::vector<std::uint8_t>{1, 0, 1}, true);
+  cache.append(Offsets{0, 1, 3}, std::vector<std::uint8_t>{1, 1, 0}, true);
+  cache.undo_append();
+  EXPECT_EQ(cache.length(0), 2u);
+  EXPECT_EQ(cache.length(1), 1u);
+  cache.append(Offsets{0, 1, 2}, {}, true);
+  EXPECT_EQ(seen(cache.self_groups()[0]), (Rows{0, 3}));
+  EXPECT_EQ(seen(cache.self_groups()[1]), (Rows{2, 4}));
+  EXPECT_EQ(cache.self_rows()[0].place, (Rows{0, 2}));
+  EXPECT_EQ(cache.self_rows()[1].place, (Rows{0, 1}));
+}
+
 TEST(EncoderDecoderCacheTest, WantsTokensForEachRow) {
   Cache cache(1, 4, 2, 2, 8);
   test::expect_error<ShapeError>(
@@ -261,6 +275,26 @@ TEST(EncoderDecoderCacheTest, SourcesComeWithRowsAndGoWithTheLastOfThem) {
   fill(30);
   expect_sources({{2, 20}, {2, 20}, {1, 10}, {3, 30}});
   EXPECT_EQ(cache.cross_rows(std::vector<std::size_t>{0, 1, 2, 3, 4})[3].group.key_begin, 3u) << "room was made";
+}
+
+TEST(EncoderDecoderCacheTest, RowsAndTheirSourcesMayBeForgotten) {
+  Cache cache(1, 4, 0, 0, 0);
+  cache.append_sources(Offsets{0, 2, 5});
+  cache.append_sources(Offsets{0, 4});
+  step(cache);
+  cache.keep_rows(1);
+  EXPECT_EQ(cache.rows(), 1u);
+  EXPECT_EQ(cache.cross(0).rows(), 2u);
+  cache.append_sources(Offsets{0, 3});
+  step(cache);
+  EXPECT_EQ(cache.length(0), 2u);
+  EXPECT_EQ(cache.length(1), 1u);
+  ASSERT_EQ(cache.cross_groups().size(), 2u);
+  EXPECT_EQ(cache.cross_groups()[1].key_begin, 2u);
+  EXPECT_EQ(cache.cross_groups()[1].key_count, 3u);
+  cache.keep_rows(0);
+  EXPECT_EQ(cache.rows(), 0u);
+  EXPECT_EQ(cache.cross(0).rows(), 0u);
 }
 
 TEST(EncoderDecoderCacheTest, NeighboursWithOneSourceAreOneGroup) {

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -17,6 +16,7 @@
 #include "bertgen/core/error.hpp"
 #include "bertgen/tokenizers/tokenizer.hpp"
 #include "support/files.hpp"
+#include "support/fixture.hpp"
 
 namespace bertgen::test {
 
@@ -42,15 +42,6 @@ inline void write_tokenizer(const std::string& family, const std::string& name, 
   for (const auto& [file, content] : expected["files"].items()) {
     directory.write(file, content.is_string() ? content.get<std::string>() : content.dump());
   }
-}
-
-/// A name that GoogleTest accepts.
-inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
-  std::string name = info.param;
-  for (char& c : name) {
-    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-  }
-  return name;
 }
 
 /// What transformers answered is stored as "12 5 7", masks as "1101".

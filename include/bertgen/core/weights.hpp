@@ -82,6 +82,8 @@ class Weights {
 
   /// Throws CheckpointError if `name` is there already.
   void add(std::string name, StoredTensor tensor);
+  /// Adds all tensors of a file, or none where it throws CheckpointError because a name is there already.
+  void add(NamedTensors tensors, const std::string& file);
   bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }  ///< get() finds it
   /// The tensor; records that it was read. Throws CheckpointError naming what is missing, or both shapes if they
   /// differ, or the type if it is not a floating one.

@@ -280,6 +280,50 @@ std::vector<GeneratedSequence> search(const GenerateCall<T>& call, Stepper<T>& s
       .run();
 }
 
+/// generate() with streams that the caller has; they are told no end where it throws.
+template <typename T>
+BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
+                                const GenerationConfig& config, Workspace& workspace,
+                                const GenerateArguments<T>& arguments, Streams& streams) {
+  BasicGenerateOutput<T> output;
+  output.warnings = config.validate();
+  StoppingCriteria stopping = make_stopping_criteria(config, arguments);
+  const GenerateCall<T> call{model,
+                             inputs,
+                             config,
+                             arguments,
+                             workspace,
+                             make_items(inputs, config, model.config()),
+                             make_randoms(inputs, config),
+                             stopping,
+                             streams};
+  check_assistant(call, output.warnings);
+  check_streamers(call);
+  check_encoder_outputs(call);
+  if (call.items.empty()) return output;
+  std::size_t longest = 0;
+  for (const GenerationItem& item : call.items) longest = std::max(longest, item.max_length);
+
+  const auto candidates = make_candidates(call);
+  const StepLimits limits = step_limits(call, candidates.get());
+  EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
+  const bool encoded = encode(call, cache);
+  for (std::size_t i = 0; i < call.items.size(); ++i) streams.put(i, call.items[i].prompt);
+  if (!encoded) {
+    output.sequences = prompts_alone(call);
+    return output;
+  }
+  stopping.start_clock();
+  Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
+
+  ScoreLogs<T> logs(limits.scored == 0 ? limits.rows : limits.scored);
+  const ScoreRules<T> rules = make_score_rules(call, logs);
+  output.sequences = search(call, stepper, rules, candidates.get());
+  output.scores = logs.scores.take();
+  output.logits = logs.logits.take();
+  return output;
+}
+
 }  // namespace detail
 
 /// Continues each sequence as `config` says; what it leaves unset has transformers' default. A result depends on its
@@ -291,44 +335,8 @@ template <typename T>
 BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const GenerateInputs& inputs,
                                 const GenerationConfig& config, Workspace& workspace,
                                 const GenerateArguments<T>& arguments = {}) {
-  detail::Streams streams(arguments.streamers);  // first: they are told the end whatever is thrown
-  BasicGenerateOutput<T> output;
-  output.warnings = config.validate();
-  StoppingCriteria stopping = detail::make_stopping_criteria(config, arguments);
-  const detail::GenerateCall<T> call{model,
-                                     inputs,
-                                     config,
-                                     arguments,
-                                     workspace,
-                                     detail::make_items(inputs, config, model.config()),
-                                     detail::make_randoms(inputs, config),
-                                     stopping,
-                                     streams};
-  detail::check_assistant(call, output.warnings);
-  detail::check_streamers(call);
-  detail::check_encoder_outputs(call);
-  if (call.items.empty()) return output;
-  std::size_t longest = 0;
-  for (const GenerationItem& item : call.items) longest = std::max(longest, item.max_length);
-
-  const auto candidates = detail::make_candidates(call);
-  const StepLimits limits = detail::step_limits(call, candidates.get());
-  EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
-  const bool encoded = detail::encode(call, cache);
-  for (std::size_t i = 0; i < call.items.size(); ++i) streams.put(i, call.items[i].prompt);
-  if (!encoded) {
-    output.sequences = detail::prompts_alone(call);
-    return output;
-  }
-  stopping.start_clock();
-  Stepper<T> stepper(model.decoder(), cache, call.items, limits, workspace);
-
-  detail::ScoreLogs<T> logs(limits.scored == 0 ? limits.rows : limits.scored);
-  const ScoreRules<T> rules = detail::make_score_rules(call, logs);
-  output.sequences = detail::search(call, stepper, rules, candidates.get());
-  output.scores = logs.scores.take();
-  output.logits = logs.logits.take();
-  return output;
+  detail::Streams streams(arguments.streamers);  // they are told the end whatever is thrown
+  return detail::generate(model, inputs, config, workspace, arguments, streams);
 }
 
 extern template BasicGenerateOutput<float> generate<float>(const BasicEncoderDecoderModel<float>&,

@@ -31,14 +31,7 @@ class Streams {
   Streams(const Streams&) = delete;
   Streams& operator=(const Streams&) = delete;
   /// Whoever waits for more must learn that there is none.
-  ~Streams() {
-    for (std::size_t item = 0; item < streamers_.size(); ++item) {
-      try {
-        end(item);
-      } catch (...) {  // an exception is under way already
-      }
-    }
-  }
+  ~Streams() { end_all(); }
 
   bool wanted(std::size_t item) const { return item < streamers_.size() && streamers_[item] != nullptr; }
   /// Hands over what is new in `ids`, all that is certain by now.
@@ -50,6 +43,15 @@ class Streams {
   }
   void end(std::size_t item) {
     if (wanted(item)) std::exchange(streamers_[item], nullptr)->end();
+  }
+  /// Tells all that have not heard it. What they throw is dropped: an exception is under way already.
+  void end_all() noexcept {
+    for (std::size_t item = 0; item < streamers_.size(); ++item) {
+      try {
+        end(item);
+      } catch (...) {
+      }
+    }
   }
 
  private:

@@ -76,8 +76,8 @@ class BasicDecoder {
   /// Continues every row of the cache by its tokens: row r's are at [offsets[r], offsets[r + 1]) of `ids`, and take
   /// the positions after those the cache has. mask: one flag an id, 0 hides it from all queries; empty: none is
   /// hidden. hidden: [ids, hidden_size], written. With is_decoder a token sees those before it only; without, all given
-  /// with it. Throws ArgumentError for an id outside the vocabulary or a position past max_position_embeddings, before
-  /// the cache changes.
+  /// with it. Throws ArgumentError for an id outside the vocabulary or a position past max_position_embeddings.
+  /// Whatever is thrown, the cache has no more tokens than before.
   void forward(std::span<const TokenId> ids, std::span<const std::size_t> offsets, std::span<const std::uint8_t> mask,
                EncoderDecoderCache<T>& cache, TensorView<T> hidden, Workspace& workspace) const {
     forward({ids, offsets, mask}, cache, hidden, workspace);
@@ -87,6 +87,7 @@ class BasicDecoder {
                Workspace& workspace, ForwardRecord<T>* record = nullptr) const {
     embed(tokens, cache, hidden, workspace);
     cache.append(tokens.offsets, tokens.attention_mask, config_.is_decoder);
+    PendingTokens<T> pending(cache);
     std::optional<AttentionRecord<T>> self;
     std::optional<AttentionRecord<T>> cross;
     if (record != nullptr) {
@@ -100,6 +101,7 @@ class BasicDecoder {
       stack_.layers()[i].forward(hidden, cache, i, workspace, self ? &*self : nullptr, cross ? &*cross : nullptr);
       if (record != nullptr) record->keep(hidden);
     }
+    pending.keep();
     if (record == nullptr || !record->output_attentions) return;
     record->attentions = std::move(self->weights);
     record->cross_attentions = std::move(cross->weights);

@@ -146,7 +146,8 @@ class BasicEncoderDecoderModel {
 
   /// One pass over whole sequences, or over what continues those in past_key_values. With labels and without
   /// decoder_input_ids these are the labels shifted right, with the mask that transformers gives them. Throws
-  /// ShapeError, ArgumentError, and ConfigError if shifting needs an id that config() lacks.
+  /// ShapeError, ArgumentError, and ConfigError if shifting needs an id that config() lacks; past_key_values are then
+  /// as before.
   Seq2SeqLMOutput<T> forward(const EncoderDecoderInputs& inputs, Workspace& workspace,
                              const ForwardArguments<T>& arguments = {}) const {
     Seq2SeqLMOutput<T> output;
@@ -209,7 +210,7 @@ class BasicEncoderDecoderModel {
     if (!inputs.labels.empty()) check_one_a_position("labels", std::span(inputs.labels), ids);
     TokenIds labels;
     for (const TokenIds& row : inputs.labels) labels.insert(labels.end(), row.begin(), row.end());
-    check_labels(labels, config_.decoder.vocab_size);  // before past_key_values takes the tokens
+    check_labels(labels, config_.decoder.vocab_size);
     const AttentionMask flags = joined_mask(ids, mask, "decoder_attention_mask");
     const PackedBatch batch =
         pack(ids, {}, HiddenPositions::keep, inputs.decoder_token_type_ids, {}, inputs.decoder_position_ids);
@@ -218,14 +219,17 @@ class BasicEncoderDecoderModel {
     ForwardRecord<T> record{arguments.output_hidden_states, arguments.output_attentions};
     Tensor<T> hidden({batch.rows(), config_.decoder.hidden_size});
     decoder_.forward(tokens, cache, hidden, workspace, &record);
+    PendingTokens<T> pending(cache);
     output.logits = Tensor<T>({batch.rows(), config_.decoder.vocab_size});
     decoder_.logits(hidden, output.logits, workspace);
     output.decoder_hidden_states = std::move(record.hidden_states);
     output.decoder_attentions = std::move(record.attentions);
     output.cross_attentions = std::move(record.cross_attentions);
-    if (labels.empty()) return;
-    output.label_log_probs = bertgen::label_log_probs<T>(output.logits, labels);
-    output.loss = cross_entropy<T>(output.label_log_probs);
+    if (!labels.empty()) {
+      output.label_log_probs = bertgen::label_log_probs<T>(output.logits, labels);
+      output.loss = cross_entropy<T>(output.label_log_probs);
+    }
+    pending.keep();
   }
 
   template <typename Row>

@@ -20,7 +20,8 @@ namespace BERTGEN_PUBLIC bertgen {
 /// Keys and values of a decoder (Hugging Face's EncoderDecoderCache). Self-attention: each token of each row has a slot
 /// that holds its keys and values of every layer; a row is the list of its tokens' slots. Rows that continue the same
 /// row share slots, so a beam reorder copies lists of numbers, never keys or values. Cross-attention: computed once a
-/// source, shared by all rows of that source. Not thread-safe; belongs to one generation.
+/// source, shared by all rows of that source. What throws leaves it as it was. Not thread-safe; belongs to one
+/// generation.
 template <typename T>
 class EncoderDecoderCache {
  public:
@@ -58,11 +59,13 @@ class EncoderDecoderCache {
     }
     const std::size_t tokens = offsets.back();
     if (used_ + tokens > capacity_) make_room(tokens);
+    if (places_.empty() && std::find(mask.begin(), mask.end(), 0) != mask.end()) begin_places();
+    reserve(offsets);
+    // From here on nothing throws.
     first_new_ = used_;
     used_ += tokens;
     visible_.resize(tokens);
     self_groups_.clear();
-    if (places_.empty() && std::find(mask.begin(), mask.end(), 0) != mask.end()) begin_places();
     for (std::size_t row = 0; row < rows(); ++row) {
       std::vector<std::int32_t>& slots = slots_[row];
       for (std::size_t token = offsets[row]; token < offsets[row + 1]; ++token) {
@@ -81,8 +84,23 @@ class EncoderDecoderCache {
     group_sources(offsets);
   }
 
+  /// Takes back the last append(): of a pass that failed, no row has tokens.
+  void undo_append() noexcept {
+    for (std::size_t row = 0; row < rows(); ++row) {
+      std::vector<std::int32_t>& slots = slots_[row];
+      while (!slots.empty() && static_cast<std::size_t>(slots.back()) >= first_new_) slots.pop_back();
+      if (!places_.empty()) places_[row].resize(slots.size());
+      positions_[row] -= self_groups_[row].query_count;
+    }
+    used_ = first_new_;
+  }
+
   /// Row i continues what was row parents[i]; rows that nobody continues are forgotten.
   void reorder(std::span<const std::size_t> parents) {
+    std::vector<Places> places;
+    for (std::size_t parent : parents) {
+      if (!places_.empty()) places.push_back(places_[parent]);
+    }
     next_slots_.resize(parents.size());
     next_positions_.clear();
     next_sources_.clear();
@@ -96,10 +114,20 @@ class EncoderDecoderCache {
     slots_.swap(next_slots_);
     positions_.swap(next_positions_);
     sources_.swap(next_sources_);
-    if (places_.empty()) return;
-    std::vector<Places> places;
-    for (std::size_t parent : parents) places.push_back(places_[parent]);
-    places_ = std::move(places);
+    places_.swap(places);
+  }
+
+  /// Forgets all rows but the first `rows`, and the sources behind those that they attend to.
+  void keep_rows(std::size_t rows) noexcept {
+    slots_.resize(rows);
+    positions_.resize(rows);
+    sources_.resize(rows);
+    if (!places_.empty()) places_.resize(rows);
+    if (source_offsets_.empty()) return;
+    const auto last = std::max_element(sources_.begin(), sources_.end());
+    const std::size_t sources = last == sources_.end() ? 0 : *last + 1;
+    source_offsets_.resize(sources + 1);
+    if (!source_keys_.empty()) source_keys_.resize(sources);
   }
 
   /// Row r forgets its last counts[r] tokens, none of which may be hidden.
@@ -140,18 +168,33 @@ class EncoderDecoderCache {
   /// Sets where each source's rows lie in the packed encoder states: source s at [offsets[s], offsets[s + 1]). At
   /// first, row r attends to source r. `keys`, of one list a source, hides what they leave out; empty: all visible.
   void set_sources(std::vector<std::size_t> offsets, std::vector<std::vector<std::int32_t>> keys) {
+    std::vector<Pages> memory(cross_.size());
+    for (Pages& layer : memory) layer = allocate(offsets.back());
+    cross_ = std::move(memory);
+    cross_capacity_ = offsets.back();
     source_offsets_ = std::move(offsets);
     source_keys_ = std::move(keys);
     first_new_source_row_ = 0;
-    cross_capacity_ = source_offsets_.back();
-    for (Pages& memory : cross_) memory = allocate(cross_capacity_);
   }
   /// Adds sources behind those that there are, all of them visible, source s with offsets[s + 1] - offsets[s] rows, and
   /// for each a new row that attends to it. Sources that no row has any more make room.
   void append_sources(std::span<const std::size_t> offsets) {
     forget_sources();
     if (source_offsets_.empty()) source_offsets_.push_back(0);
-    first_new_source_row_ = source_offsets_.back();
+    const std::size_t begin = source_offsets_.back();
+    if (begin + offsets.back() > cross_capacity_) {
+      const std::size_t capacity = 2 * (begin + offsets.back());
+      for (Pages& memory : cross_) move_to(capacity, begin, memory);
+      cross_capacity_ = capacity;
+    }
+    const std::size_t more = offsets.size() - 1;
+    reserve_more(sources_, more);
+    reserve_more(source_offsets_, more);
+    reserve_more(slots_, more);
+    reserve_more(positions_, more);
+    if (!places_.empty()) reserve_more(places_, more);
+    // From here on nothing throws.
+    first_new_source_row_ = begin;
     for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
       sources_.push_back(source_offsets_.size() - 1);
       source_offsets_.push_back(first_new_source_row_ + offsets[s + 1]);
@@ -159,9 +202,6 @@ class EncoderDecoderCache {
       positions_.push_back(0);
       if (!places_.empty()) places_.emplace_back();
     }
-    if (source_offsets_.back() <= cross_capacity_) return;
-    cross_capacity_ = 2 * source_offsets_.back();
-    for (Pages& memory : cross_) move_to(cross_capacity_, first_new_source_row_, memory);
   }
   /// [source rows, 2 · hidden] keys | values of a layer; uninitialised at first, and empty without cross-attention.
   TensorView<const T> cross(std::size_t layer) const {
@@ -193,21 +233,43 @@ class EncoderDecoderCache {
 
   /// From now on some token is hidden, and places_ says which position each slot of a row has.
   void begin_places() {
+    std::vector<Places> all;
     for (const std::vector<std::int32_t>& slots : slots_) {
-      Places& places = places_.emplace_back(slots.size());
+      Places& places = all.emplace_back(slots.size());
       std::iota(places.begin(), places.end(), 0);
+    }
+    places_ = std::move(all);
+  }
+
+  template <typename Value>
+  static void reserve_more(std::vector<Value>& values, std::size_t more) {
+    const std::size_t wanted = values.size() + more;
+    if (wanted > values.capacity()) values.reserve(std::max(wanted, 2 * values.capacity()));
+  }
+
+  /// Takes the memory that append() needs for its lists.
+  void reserve(std::span<const std::size_t> offsets) {
+    visible_.reserve(offsets.back());
+    self_groups_.reserve(rows());
+    cross_groups_.reserve(rows());
+    for (std::size_t row = 0; row < rows(); ++row) {
+      const std::size_t more = offsets[row + 1] - offsets[row];
+      reserve_more(slots_[row], more);
+      if (!places_.empty()) reserve_more(places_[row], more);
     }
   }
 
   /// Moves the sources that rows have to the front, in their order, where they are less than half of all.
   void forget_sources() {
+    if (source_offsets_.empty()) return;
     std::vector<std::size_t> kept = sources_;
     std::sort(kept.begin(), kept.end());
     kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
     std::size_t rows = 0;
     for (std::size_t source : kept) rows += source_offsets_[source + 1] - source_offsets_[source];
-    if (source_offsets_.empty() || 2 * rows >= source_offsets_.back()) return;
+    if (2 * rows >= source_offsets_.back()) return;
     std::vector<std::size_t> offsets = {0};
+    offsets.reserve(kept.size() + 1);  // from here on nothing throws
     for (std::size_t source : kept) {
       const std::size_t begin = source_offsets_[source];
       const std::size_t count = source_offsets_[source + 1] - begin;
@@ -319,6 +381,22 @@ class EncoderDecoderCache {
   std::vector<std::int32_t> visible_;
   std::vector<AttentionGroup> self_groups_;
   std::vector<AttentionGroup> cross_groups_;
+};
+
+/// Takes back the cache's last append(), unless keep() says that the pass over its tokens went well.
+template <typename T>
+class PendingTokens {
+ public:
+  explicit PendingTokens(EncoderDecoderCache<T>& cache) : cache_(&cache) {}  ///< right after append()
+  PendingTokens(const PendingTokens&) = delete;
+  PendingTokens& operator=(const PendingTokens&) = delete;
+  ~PendingTokens() {
+    if (cache_ != nullptr) cache_->undo_append();
+  }
+  void keep() { cache_ = nullptr; }  ///< the tokens
+
+ private:
+  EncoderDecoderCache<T>* cache_;
 };
 
 }  // namespace bertgen

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <future>
+#include <list>
 #include <memory>
 
 #include "bertgen/core/export.hpp"
@@ -52,7 +53,7 @@ class RowSearchOf final : public RowSearch<T> {
 template <typename T>
 class Job {
  public:
-  explicit Job(GenerateRequest<T> request) : request_(std::move(request)) {}
+  explicit Job(GenerateRequest<T> request) : request_(std::move(request)), streams_(request_.arguments.streamers) {}
 
   std::future<BasicGenerateOutput<T>> future() { return promise_.get_future(); }
   const GenerateRequest<T>& request() const { return request_; }
@@ -63,21 +64,18 @@ class Job {
   std::size_t rows() const {
     return std::max(request_.config.num_beams.value_or(1), request_.config.num_return_sequences.value_or(1));
   }
-  void fail(std::exception_ptr error) {
-    if (!streams_ && !by_itself_) streams_.emplace(request_.arguments.streamers);
-    streams_.reset();  // they end first
+  void fail(std::exception_ptr error) noexcept {
+    streams_.end_all();  // first
     promise_.set_exception(std::move(error));
   }
 
-  /// Checks the request and prepares its search. Throws as generate() does. False: it is one that only generate() runs.
+  /// Checks the request and prepares its search. Throws as generate() does. False: it is one for run_alone().
   bool prepare(const BasicEncoderDecoderModel<T>& model, Workspace& workspace) {
     const auto& [inputs, config, arguments] = request_;
     const GenerationMode mode = config.mode();
     const bool guesses =
         arguments.assistant_model != nullptr || config.prompt_lookup_num_tokens || config.source_lookup_num_tokens;
-    by_itself_ = guesses || mode == GenerationMode::contrastive_search || arguments.encoder_outputs != nullptr;
-    if (by_itself_) return false;
-    streams_.emplace(arguments.streamers);
+    if (guesses || mode == GenerationMode::contrastive_search || arguments.encoder_outputs != nullptr) return false;
     if (inputs.input_ids.size() != 1) {
       throw ArgumentError("scheduler: expected requests of one row, got one of " +
                           std::to_string(inputs.input_ids.size()));
@@ -86,40 +84,58 @@ class Job {
     stopping_ = make_stopping_criteria(config, arguments);
     call_.emplace(GenerateCall<T>{model, inputs, config, arguments, workspace,
                                   make_items(inputs, config, model.config()), make_randoms(inputs, config), stopping_,
-                                  *streams_});
+                                  streams_});
     check_assistant(*call_, output_.warnings);
     check_streamers(*call_);
     model.encoder().pack(inputs.input_ids, inputs.attention_mask, HiddenPositions::drop, inputs.token_type_ids);
     logs_.emplace(rows());
     rules_.emplace(make_score_rules(*call_, *logs_));
     search_ = make_search();
-    streams_->put(0, item().prompt);
+    new_ids_ = item().prompt;
+    streams_.put(0, item().prompt);
     stopping_.start_clock();
     return true;
   }
-
-  const GenerationItem& item() const { return call_->items.front(); }
-  /// Chooses by the logits of its rows; `next` is empty when it is done. Throws what the caller's functions throw.
-  void step(TensorView<T> logits, std::vector<Continuation>& next) {
-    stopping_.begin_step();
-    search_->step(logits, *rules_, next);
-    if (streams_->wanted(0) && !next.empty()) streams_->put(0, search_->shared_prefix());
+  /// Answers a request that does not go with others. Throws as generate() does.
+  void run_alone(const BasicEncoderDecoderModel<T>& model, Workspace& workspace) {
+    const auto& [inputs, config, arguments] = request_;
+    auto output = generate(model, inputs, config, workspace, arguments, streams_);
+    streams_.end_all();
+    promise_.set_value(std::move(output));
   }
+
+  /// What its decoder rows read next: at first its prompt, in one row.
+  const TokenIds& new_ids() const { return new_ids_; }
+  std::size_t width() const { return width_; }  ///< its decoder rows
+  /// Chooses by the logits of its rows. Result: which of them go on, none when it is done and answered. Throws what the
+  /// caller's functions throw.
+  std::span<const Continuation> step(TensorView<T> logits) {
+    stopping_.begin_step();
+    next_.clear();
+    search_->step(logits, *rules_, next_);
+    if (next_.empty()) {
+      finish();
+      return next_;
+    }
+    if (streams_.wanted(0)) streams_.put(0, search_->shared_prefix());
+    new_ids_.clear();
+    for (const Continuation& continuation : next_) new_ids_.push_back(continuation.token);
+    width_ = next_.size();
+    return next_;
+  }
+
+  std::uint64_t number = 0;  ///< counts requests in the order in which they came
+
+ private:
+  const GenerationItem& item() const { return call_->items.front(); }
   void finish() {
     output_.sequences = search_->result();
     output_.scores = logs_->scores.take();
     output_.logits = logs_->logits.take();
-    streams_->put(0, output_.sequences.front().ids);
-    streams_->end(0);
+    streams_.put(0, output_.sequences.front().ids);
+    streams_.end(0);
     promise_.set_value(std::move(output_));
   }
-  void answer(BasicGenerateOutput<T> output) { promise_.set_value(std::move(output)); }
-
-  std::uint64_t number = 0;  ///< counts requests in the order in which they came
-  TokenIds new_ids = {};     ///< what its decoder rows read next: at first its prompt, in one row
-  std::size_t width = 1;     ///< its decoder rows
-
- private:
   template <typename Search>
   static std::unique_ptr<RowSearch<T>> erased(Search search) {
     return std::make_unique<RowSearchOf<T, Search>>(std::move(search));
@@ -142,17 +158,23 @@ class Job {
   }
 
   GenerateRequest<T> request_;
+  Streams streams_;
   std::promise<BasicGenerateOutput<T>> promise_;
-  bool by_itself_ = false;  ///< generate() runs it, and tells its streamers the end
   BasicGenerateOutput<T> output_;
   StoppingCriteria stopping_;
-  std::optional<Streams> streams_;
   std::optional<GenerateCall<T>> call_;
   std::optional<ScoreLogs<T>> logs_;
   std::optional<ScoreRules<T>> rules_;
   BeamSettings settings_;
   std::unique_ptr<RowSearch<T>> search_;
+  std::vector<Continuation> next_;
+  TokenIds new_ids_;
+  std::size_t width_ = 1;
 };
+
+/// Lists, because jobs must go from one to another without memory: each is answered, also where there is none.
+template <typename T>
+using Jobs = std::list<std::unique_ptr<Job<T>>>;
 
 /// The jobs that are computed together. Their rows lie in the cache in the order of the jobs.
 template <typename T>
@@ -170,25 +192,24 @@ class RowBatch {
   }
 
   /// Takes jobs in, or answers them at once: those that are refused, and those of searches that run by themselves.
-  void add(std::vector<std::unique_ptr<Job<T>>> jobs) {
-    std::vector<std::unique_ptr<Job<T>>> ready;
-    for (auto& job : jobs) {
+  void add(Jobs<T> jobs) noexcept {
+    for (auto job = jobs.begin(); job != jobs.end();) {
       try {
-        if (job->prepare(model_, workspace_)) {
-          ready.push_back(std::move(job));
-        } else {
-          const auto& [inputs, config, arguments] = job->request();
-          job->answer(generate(model_, inputs, config, workspace_, arguments));
+        if ((*job)->prepare(model_, workspace_)) {
+          ++job;
+          continue;
         }
+        (*job)->run_alone(model_, workspace_);
       } catch (...) {
-        job->fail(std::current_exception());
+        (*job)->fail(std::current_exception());
       }
+      job = jobs.erase(job);
     }
-    encode(std::move(ready));
+    encode(std::move(jobs));
   }
 
   /// One token of every row. Jobs that are done, or whose functions throw, leave.
-  void step() {
+  void step() noexcept {
     if (jobs_.empty()) return;
     try {
       Workspace::Scope scope(workspace_);
@@ -198,37 +219,36 @@ class RowBatch {
     }
   }
 
-  void fail_all(const std::exception_ptr& error) {
+  void fail_all(const std::exception_ptr& error) noexcept {
     for (auto& job : jobs_) job->fail(error);
     jobs_.clear();
-    cache_ = model_.decoder().make_cache(0);
+    cache_.keep_rows(0);
   }
 
  private:
   /// Encodes the jobs' sources together; where that fails, each by itself, so that the error finds its job.
-  void encode(std::vector<std::unique_ptr<Job<T>>> jobs) {
+  void encode(Jobs<T> jobs) noexcept {
     if (jobs.empty()) return;
-    std::vector<TokenIds> ids;
-    std::vector<AttentionMask> masks;
-    std::vector<TokenIds> types;
-    for (const auto& job : jobs) {
-      const GenerateInputs& inputs = job->request().inputs;
-      ids.push_back(inputs.input_ids.front());
-      masks.push_back(inputs.attention_mask.empty() ? AttentionMask{} : inputs.attention_mask.front());
-      types.push_back(inputs.token_type_ids.empty() ? TokenIds{} : inputs.token_type_ids.front());
-    }
+    const std::size_t rows = cache_.rows();
     try {
+      std::vector<TokenIds> ids;
+      std::vector<AttentionMask> masks;
+      std::vector<TokenIds> types;
+      for (const auto& job : jobs) {
+        const GenerateInputs& inputs = job->request().inputs;
+        ids.push_back(inputs.input_ids.front());
+        masks.push_back(inputs.attention_mask.empty() ? AttentionMask{} : inputs.attention_mask.front());
+        types.push_back(inputs.token_type_ids.empty() ? TokenIds{} : inputs.token_type_ids.front());
+      }
       const PackedBatch sources = model_.encoder().pack(ids, masks, HiddenPositions::drop, types);
       model_.attend_to_more(sources, model_.encoder().forward(sources, workspace_), cache_, workspace_);
-      for (auto& job : jobs) {
-        job->new_ids = job->item().prompt;
-        jobs_.push_back(std::move(job));
-      }
+      jobs_.splice(jobs_.end(), jobs);
     } catch (...) {
+      cache_.keep_rows(rows);
       if (jobs.size() == 1) return jobs.front()->fail(std::current_exception());
-      for (auto& job : jobs) {
-        std::vector<std::unique_ptr<Job<T>>> one;
-        one.push_back(std::move(job));
+      while (!jobs.empty()) {
+        Jobs<T> one;
+        one.splice(one.end(), jobs, jobs.begin());
         encode(std::move(one));
       }
     }
@@ -239,9 +259,9 @@ class RowBatch {
     TokenIds ids;
     std::vector<std::size_t> offsets = {0};
     for (const auto& job : jobs_) {
-      ids.insert(ids.end(), job->new_ids.begin(), job->new_ids.end());
-      const std::size_t each = job->new_ids.size() / job->width;
-      for (std::size_t row = 0; row < job->width; ++row) offsets.push_back(offsets.back() + each);
+      ids.insert(ids.end(), job->new_ids().begin(), job->new_ids().end());
+      const std::size_t each = job->new_ids().size() / job->width();
+      for (std::size_t row = 0; row < job->width(); ++row) offsets.push_back(offsets.back() + each);
     }
     const TransformerConfig& config = model_.decoder().config();
     const std::size_t rows = offsets.size() - 1;
@@ -257,36 +277,32 @@ class RowBatch {
   }
 
   void choose(TensorView<T> logits) {
-    std::vector<std::unique_ptr<Job<T>>> left;
     std::vector<std::size_t> parents;
-    std::vector<Continuation> next;
     std::size_t row = 0;
-    for (auto& job : jobs_) {
+    for (auto job = jobs_.begin(); job != jobs_.end();) {
+      const std::size_t begin = std::exchange(row, row + (*job)->width());
+      const std::size_t before = parents.size();
       try {
-        job->step(logits.middle_rows(row, job->width), next);
-        if (next.empty()) job->finish();
+        for (const Continuation& next : (*job)->step(logits.middle_rows(begin, row - begin))) {
+          parents.push_back(begin + next.row);
+        }
       } catch (...) {
-        next.clear();
-        job->fail(std::current_exception());
+        parents.resize(before);
+        (*job)->fail(std::current_exception());
       }
-      const std::size_t begin = std::exchange(row, row + job->width);
-      if (next.empty()) continue;
-      job->new_ids.clear();
-      for (const Continuation& continuation : next) {
-        parents.push_back(begin + continuation.row);
-        job->new_ids.push_back(continuation.token);
+      if (parents.size() == before) {
+        job = jobs_.erase(job);
+      } else {
+        ++job;
       }
-      job->width = next.size();
-      left.push_back(std::move(job));
     }
-    jobs_ = std::move(left);
     cache_.reorder(parents);
   }
 
   const BasicEncoderDecoderModel<T>& model_;
   Workspace& workspace_;
   EncoderDecoderCache<T> cache_;
-  std::vector<std::unique_ptr<Job<T>>> jobs_;
+  Jobs<T> jobs_;
 };
 
 }  // namespace detail

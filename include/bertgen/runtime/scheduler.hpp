@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -25,7 +24,8 @@ struct SchedulerOptions {
 
 /// Answers requests of any number of threads, on a thread of its own. Requests with any options run side by side, a
 /// step of all at a time; those that are done leave, and waiting ones of like length take their place at once. Each
-/// gets the answer that it would get alone (see docs/numerics.md).
+/// gets the answer that it would get alone (see docs/numerics.md), or an exception: also where memory runs out, all are
+/// answered and the scheduler goes on.
 template <typename T>
 class BasicScheduler {
  public:
@@ -35,6 +35,7 @@ class BasicScheduler {
       : model_(std::move(model)),
         options_(options),
         workspace_(options.threads),
+        batch_(*model_, workspace_),
         worker_([this](const std::stop_token& stop) { work(stop); }) {}
   BasicScheduler(const BasicScheduler&) = delete;
   BasicScheduler& operator=(const BasicScheduler&) = delete;
@@ -42,58 +43,63 @@ class BasicScheduler {
   ~BasicScheduler() {
     worker_.request_stop();
     worker_.join();
-    for (auto& job : waiting_) job->fail(std::make_exception_ptr(CancelledError("scheduler: ended")));
+    for (auto& job : waiting_) job->fail(ended());
   }
 
   /// Queues a request of one row. The future gets the output of generate(), or what that would throw. Streamers,
   /// criteria and the caller's other functions are called on the scheduler's thread. Safe to call from any thread.
   std::future<BasicGenerateOutput<T>> submit(GenerateRequest<T> request) {
-    auto job = std::make_unique<detail::Job<T>>(std::move(request));
-    auto future = job->future();
+    detail::Jobs<T> job;
+    job.push_back(std::make_unique<detail::Job<T>>(std::move(request)));
+    auto future = job.front()->future();
     {
       const std::lock_guard lock(mutex_);
-      job->number = submitted_++;
-      waiting_.push_back(std::move(job));
+      job.front()->number = submitted_++;
+      waiting_.splice(waiting_.end(), job);
     }
     arrived_.notify_one();
     return future;
   }
 
  private:
-  using Jobs = std::vector<std::unique_ptr<detail::Job<T>>>;
+  static std::exception_ptr ended() noexcept {
+    try {
+      throw CancelledError("scheduler: ended");
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
 
-  void work(const std::stop_token& stop) {
-    detail::RowBatch<T> batch(*model_, workspace_);
+  void work(const std::stop_token& stop) noexcept {
     while (true) {
-      batch.add(take_waiting(batch, stop));
-      if (stop.stop_requested()) return batch.fail_all(std::make_exception_ptr(CancelledError("scheduler: ended")));
-      batch.step();
+      batch_.add(take_waiting(stop));
+      if (stop.stop_requested()) return batch_.fail_all(ended());
+      batch_.step();
     }
   }
 
   /// The requests that there is room for: the one that waits longest, then those whose sources are most like it in
   /// length. Waits for one where there is nothing to do.
-  Jobs take_waiting(const detail::RowBatch<T>& batch, const std::stop_token& stop) {
+  detail::Jobs<T> take_waiting(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    if (batch.empty()) arrived_.wait(lock, stop, [this] { return !waiting_.empty(); });
-    Jobs taken;
-    if (waiting_.empty() || (!batch.empty() && batch.rows() >= options_.max_rows)) return taken;
+    if (batch_.empty()) arrived_.wait(lock, stop, [this] { return !waiting_.empty(); });
+    detail::Jobs<T> taken;
+    if (waiting_.empty() || (!batch_.empty() && batch_.rows() >= options_.max_rows)) return taken;
     const auto older = [](const auto& a, const auto& b) { return a->number < b->number; };
     const std::size_t length = (*std::min_element(waiting_.begin(), waiting_.end(), older))->source_length();
-    std::sort(waiting_.begin(), waiting_.end(), [length](const auto& a, const auto& b) {
+    waiting_.sort([length](const auto& a, const auto& b) {
       return std::pair(distance(a->source_length(), length), a->number) <
              std::pair(distance(b->source_length(), length), b->number);
     });
-    std::size_t rows = batch.rows();
+    std::size_t rows = batch_.rows();
     std::size_t tokens = 0;
     while (!waiting_.empty()) {
       const detail::Job<T>& job = *waiting_.front();
       rows += job.rows();
       tokens += job.source_length();
-      const bool alone = batch.empty() && taken.empty();
+      const bool alone = batch_.empty() && taken.empty();
       if (!alone && (rows > options_.max_rows || tokens > options_.max_source_tokens)) break;
-      taken.push_back(std::move(waiting_.front()));
-      waiting_.pop_front();
+      taken.splice(taken.end(), waiting_, waiting_.begin());
     }
     return taken;
   }
@@ -102,9 +108,10 @@ class BasicScheduler {
   std::shared_ptr<const BasicEncoderDecoderModel<T>> model_;
   SchedulerOptions options_;
   Workspace workspace_;
+  detail::RowBatch<T> batch_;
   std::mutex mutex_;
   std::condition_variable_any arrived_;
-  std::deque<std::unique_ptr<detail::Job<T>>> waiting_;
+  detail::Jobs<T> waiting_;
   std::uint64_t submitted_ = 0;
   std::jthread worker_;  // last: it uses the others
 };
