@@ -55,11 +55,10 @@ constexpr std::array table = {
     Entry{Isa::avx512_bf16, "avx512_bf16", HWY_AVX3, has_bf16},
     Entry{Isa::amx, "amx", HWY_AVX3, has_amx},
 };
+#elif HWY_ARCH_ARM_A64
+constexpr std::array table = {Entry{Isa::neon, "neon", HWY_NEON, always}};  // every such CPU has it
 #else
-constexpr std::array table = {
-    Entry{Isa::portable, "portable", HWY_BASELINE_SCALAR, always},
-    Entry{Isa::neon, "neon", HWY_NEON, always},
-};
+constexpr std::array table = {Entry{Isa::portable, "portable", HWY_BASELINE_SCALAR, always}};
 #endif
 
 const Entry* find(Isa isa) {

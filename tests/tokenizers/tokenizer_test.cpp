@@ -51,9 +51,10 @@ class WordTokenizer final : public Tokenizer {
     return pieces;
   }
   std::vector<TemplateItem> sequence_template(bool pair) const override {
-    std::vector<TemplateItem> items = {{-1, *cls_token_id(), 0}, {0, -1, 0}, {-1, *sep_token_id(), 0}};
-    if (pair) items.insert(items.end(), {{1, -1, 1}, {-1, *sep_token_id(), 1}});
-    return items;
+    const TokenId cls = *cls_token_id();
+    const TokenId sep = *sep_token_id();
+    if (pair) return {{-1, cls, 0}, {0, -1, 0}, {-1, sep, 0}, {1, -1, 1}, {-1, sep, 1}};
+    return {{-1, cls, 0}, {0, -1, 0}, {-1, sep, 0}};
   }
   bool has_token_type_ids() const override { return true; }
   std::optional<TokenId> find_in_vocabulary(std::string_view token) const override {

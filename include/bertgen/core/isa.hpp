@@ -11,8 +11,8 @@ namespace BERTGEN_PUBLIC bertgen {
 
 /// Instruction sets code is chosen for at run time, each containing those before it on its architecture.
 enum class Isa : std::uint8_t {
-  portable,     ///< plain C++ on any CPU; products by Eigen
-  neon,         ///< arm64
+  portable,     ///< plain C++ on any CPU but arm64's; products by Eigen
+  neon,         ///< arm64, every CPU of it
   sse4,         ///< x86-64 from here on: SSE4.1
   avx2,         ///< with FMA and F16C
   avx512,       ///< F, BW, CD, DQ, VL
@@ -26,7 +26,7 @@ std::string_view isa_name(Isa isa);
 /// Throws ArgumentError for an unknown name.
 Isa isa_from_name(std::string_view name);
 
-/// What this CPU and this build can use, from portable to the best.
+/// What this CPU and this build can use, from the least to the best.
 std::vector<Isa> supported_isas();
 /// What is used now: the best one, or what set_isa() chose.
 Isa active_isa();
