@@ -246,9 +246,9 @@ TEST_F(BertgenTest, ScoresTargets) {
   ASSERT_EQ(bertgen_score(session_, text_, "the bridge", &log_probability, &count, nullptr), BERTGEN_OK);
   ASSERT_EQ(count, inputs.labels[0].size());
   EXPECT_NEAR(-log_probability / static_cast<double>(count), *expected.loss, 1e-6);
-  for (const auto& [text, target] : {std::pair{"", "the"}, {"the", ""}}) {
+  for (const auto& texts : {std::pair{"", "the"}, {"the", ""}}) {
     expect_error(BERTGEN_ERROR_ARGUMENT, "at least one token", [&](char** message) {
-      return bertgen_score(session_, text, target, &log_probability, &count, message);
+      return bertgen_score(session_, texts.first, texts.second, &log_probability, &count, message);
     });
     EXPECT_EQ(log_probability, 0);
     EXPECT_EQ(count, 0u);
