@@ -1,6 +1,8 @@
 #include "bertgen/runtime/scheduler.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "support/checkpoint.hpp"
 #include "support/errors.hpp"
@@ -104,7 +106,9 @@ TEST_F(SchedulerTest, RowsThatAreDoneMakeRoomForWaitingRequests) {
   all[0].config.max_new_tokens = 14;
   std::size_t most = 0;
   std::size_t short_ones_done = 0;
+  std::atomic<bool> all_submitted = false;
   all[0].arguments.stopping_criteria = {[&](std::span<const TokenId> ids) {
+    while (!all_submitted) std::this_thread::yield();  // however fast the scheduler's thread is
     most = std::max(most, ids.size());
     return false;
   }};
@@ -123,6 +127,7 @@ TEST_F(SchedulerTest, RowsThatAreDoneMakeRoomForWaitingRequests) {
   Scheduler scheduler(model_, {.threads = 1, .max_rows = 2});
   std::vector<std::future<GenerateOutput>> futures;
   for (const auto& request : all) futures.push_back(scheduler.submit(request));
+  all_submitted = true;
   EXPECT_EQ(futures[0].get().sequences[0].ids.size(), 15u);
   EXPECT_EQ(short_ones_done, 4u);
 }
