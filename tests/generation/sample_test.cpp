@@ -21,7 +21,7 @@ TEST(PhiloxTest, GivesTheNumbersOfItsAuthors) {
 
 TEST(RequestRandomTest, EachStepIndexRequestAndSeedHasItsOwnNumber) {
   std::set<double> seen;
-  for (std::uint64_t seed : {0, 1}) {
+  for (std::uint64_t seed : {0u, 1u}) {
     for (std::uint64_t request : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32}) {
       for (std::size_t step : {0u, 1u}) {
         for (std::size_t index : {0u, 1u}) seen.insert(RequestRandom(seed, request).uniform(step, index));
