@@ -1,3 +1,5 @@
+#include <numeric>
+
 #include "cli/program.hpp"
 #include "support/fixture.hpp"
 
@@ -269,6 +271,38 @@ TEST(Generate, DecodesWithoutSpecialTokens) {
       << "a text is its ids, without special tokens";
   EXPECT_EQ(run({"generate", "--model", shipped(), "It rained. The match went on."}).out,
             sequence.at("text").get<std::string>() + "\n");
+}
+
+TEST(Generate, GivesScoresOfTokensAndTheirBeams) {
+  for (const std::size_t beams : {1u, 3u}) {
+    const Json request = {{"input_ids", {4, 5, 6}},
+                          {"generation", {{"output_scores", true}, {"num_beams", beams}, {"length_penalty", 0.0}}}};
+    const Json sequence = ask("generate", fixture("plain"), {request})[0].at("sequences")[0];
+    const auto scores = sequence.at("token_logprobs").get<std::vector<double>>();
+    EXPECT_EQ(scores.size(), sequence.at("ids").size() - 1);
+    EXPECT_NEAR(std::accumulate(scores.begin(), scores.end(), 0.0), sequence.at("score").get<double>(), 1e-4);
+    EXPECT_GE(sequence.at("steps").get<std::size_t>(), scores.size());
+    EXPECT_EQ(sequence.contains("beam_indices"), beams > 1);
+    if (beams == 1) continue;
+    EXPECT_EQ(sequence["beam_indices"].size(), scores.size());
+    for (const Json& beam : sequence["beam_indices"]) EXPECT_LT(beam.get<std::size_t>(), beams);
+  }
+}
+
+TEST(Generate, TakesGuessesOfAnAssistant) {
+  const Json request = {{"input_ids", {4, 5, 6}}, {"generation", {{"output_scores", true}}}};
+  const Json plain = ask("generate", fixture("plain"), {request})[0].at("sequences")[0];
+  const Json guessed =
+      ask("generate", fixture("plain"), {request}, {"--assistant-model", fixture("plain")})[0].at("sequences")[0];
+  EXPECT_EQ(guessed.at("ids"), plain.at("ids"));
+  EXPECT_LT(guessed.at("steps"), plain.at("steps"));
+}
+
+TEST(Generate, WarnsOfLogitsThatAnswersDoNotHave) {
+  const Result result = run({"generate", "--model", fixture("plain"), "--jsonl"},
+                            lines({{{"input_ids", {4}}, {"generation", {{"output_logits", true}}}}}));
+  EXPECT_EQ(result.status, all_answered);
+  EXPECT_NE(result.err.find("output_logits: has no effect here"), std::string::npos) << result.err;
 }
 
 TEST(Generate, WarnsOnceAndNotIfQuiet) {

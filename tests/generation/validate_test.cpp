@@ -162,6 +162,10 @@ TEST(ValidateTest, ValidateFindsWhatUpdateWould) {
   invalid([](GenerationConfig& config) { config.sequence_bias.emplace(); });
   invalid([](GenerationConfig& config) { config.bad_words_ids = {{1}, {}}; });
   invalid([](GenerationConfig& config) { config.bad_words_ids.emplace(); });
+  invalid([](GenerationConfig& config) {
+    config.num_beams = 2;
+    config.force_words_ids.emplace(1);
+  });
 }
 
 TEST(ValidateTest, ForcedIdsMustNotBeSuppressed) {

@@ -386,5 +386,16 @@ TEST(EncoderDecoderConfigTest, WritesWhatItReads) {
   EXPECT_TRUE(again.tie_encoder_decoder);
 }
 
+TEST(TransformerConfigTest, HasWhatItsFamilyNeeds) {
+  const auto refused = [](const nlohmann::json& object, std::initializer_list<std::string_view> parts) {
+    test::expect_error<ConfigError>([&] { TransformerConfig::from_json(object.dump(), "c.json").validate(); }, parts);
+  };
+  refused({{"model_type", "roberta"}, {"pad_token_id", 1}, {"max_position_embeddings", 2}},
+          {"max_position_embeddings: expected more than pad_token_id + 1, 2, got 2"});
+  TransformerConfig config;
+  config.type_vocab_size = 2;
+  test::expect_error<ConfigError>([&] { config.validate(); }, {"type_vocab_size: expected 0 in a bert-generation"});
+}
+
 }  // namespace
 }  // namespace bertgen

@@ -245,6 +245,35 @@ TEST(RobertaTokenizerTest, RefusesSerializedTokenizersOfOtherKinds) {
   refused("/padding/direction", "Up", {"padding", "Left", "Up"});
 }
 
+TEST(RobertaTokenizerTest, ReadsEveryFormOfPostProcessor) {
+  json changed = test::tokenizer_cases("roberta")["directories"]["as serialized"]["files"]["tokenizer.json"];
+  changed["padding"] = changed["truncation"] = nullptr;
+  const auto ids = [&changed](const json& post_processor) {
+    changed["post_processor"] = post_processor;
+    const TemporaryDirectory directory;
+    directory.write("tokenizer.json", changed.dump());
+    return TokenizersBackend::from_pretrained(directory.path())->encode("a", "a").input_ids;
+  };
+  const TokenIds bare = ids(nullptr);
+  ASSERT_EQ(bare.size() % 2, 0u);
+  const auto half = static_cast<std::ptrdiff_t>(bare.size() / 2);
+  const auto with = [&](const TokenIds& between) {
+    TokenIds all = {0};
+    all.insert(all.end(), bare.begin(), bare.begin() + half);
+    all.insert(all.end(), between.begin(), between.end());
+    all.insert(all.end(), bare.begin() + half, bare.end());
+    all.push_back(2);
+    return all;
+  };
+  const json bytes = {{"type", "ByteLevel"}, {"trim_offsets", false}};
+  json bound = {{"type", "RobertaProcessing"}, {"sep", {"</s>", 2}}, {"cls", {"<s>", 0}}};
+  EXPECT_EQ(ids(bytes), bare);
+  EXPECT_EQ(ids(bound), with({2, 2}));
+  EXPECT_EQ(ids({{"type", "Sequence"}, {"processors", {bytes, bound}}}), with({2, 2}));
+  bound["type"] = "BertProcessing";
+  EXPECT_EQ(ids(bound), with({2}));
+}
+
 // The real vocabulary, where the machine has it.
 class RobertaTokenizerSharedDataTest : public testing::Test {
  protected:
