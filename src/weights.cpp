@@ -15,13 +15,14 @@ bool same_content(const StoredTensor& a, const StoredTensor& b) {
 
 void StoredTensor::release(std::size_t first, std::size_t count) const {
   if (!mapped || shape.size() == 0) return;
-  static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  static const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   const std::size_t row = shape.size() / shape.rows() * size_of(dtype);
-  const auto begin = reinterpret_cast<std::uintptr_t>(data) + first * row;
+  const std::byte* begin = data + first * row;
   // Whole pages alone: neighbours share the others.
-  const std::uintptr_t from = (begin + page - 1) / page * page;
-  const std::uintptr_t to = (begin + count * row) / page * page;
-  if (from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);  // advice: it may fail
+  const std::size_t before = (page - reinterpret_cast<std::uintptr_t>(begin) % page) % page;
+  if (count * row < before + page) return;
+  const std::size_t bytes = (count * row - before) / page * page;
+  madvise(const_cast<std::byte*>(begin) + before, bytes, MADV_DONTNEED);  // advice: it may fail
 }
 
 void Weights::add(std::string name, StoredTensor tensor) {

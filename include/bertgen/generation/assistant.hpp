@@ -91,6 +91,7 @@ class AssistantCandidates final : public CandidateGenerator {
     }
     if (parents.size() != rows_.size()) {
       std::vector<Row> left;
+      left.reserve(parents.size());
       for (std::size_t parent : parents) left.push_back(std::move(rows_[parent]));
       rows_ = std::move(left);
       stepper_.reorder(parents);

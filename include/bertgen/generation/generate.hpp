@@ -82,7 +82,7 @@ StoppingCriteria make_stopping_criteria(const GenerationConfig& config, const Ge
   std::vector<StoppingCriterion> criteria = arguments.stopping_criteria;
   if (config.stop_strings) {
     if (!arguments.token_text) throw ConfigError("stop_strings: expected a tokenizer's token_text with them, got none");
-    criteria.push_back(StopStringCriteria(*config.stop_strings, arguments.token_text));
+    criteria.emplace_back(StopStringCriteria(*config.stop_strings, arguments.token_text));
   }
   const GenerationMode mode = config.mode();
   if (!criteria.empty() &&

@@ -100,12 +100,13 @@ class GroupBeamItem {
       const T log_prob = rows.row(rows.rows() == 1 ? 0 : candidate.beam)[candidate.token];
       return group.running[candidate.beam].extended(token, candidate.score, log_prob, first_beam + candidate.beam);
     };
-    const auto running = run_on<T>(candidates, size_, *stopping_, [&](const BeamCandidate<T>& candidate) {
+    auto running = run_on<T>(candidates, size_, *stopping_, [&](const BeamCandidate<T>& candidate) {
       Beam<T> beam = extended(candidate, candidate.token);
       beam.ids.pop_back();  // the end token is added to what is returned
       group.finished.add(std::move(beam), generated);
     });
     std::vector<Beam<T>> beams;
+    beams.reserve(running.size());
     for (const BeamCandidate<T>& candidate : running) beams.push_back(extended(candidate, candidate.token));
     group.running = std::move(beams);
     group.done = group.finished.done(candidates.front().score, generated);
