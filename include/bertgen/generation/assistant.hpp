@@ -99,7 +99,8 @@ class AssistantCandidates final : public CandidateGenerator {
     std::vector<std::size_t> wrong;
     for (Row& row : rows_) {
       const TokenIds& ids = sequences[row.sequence].ids;
-      const auto read = std::mismatch(row.read.begin(), row.read.end(), ids.begin(), ids.end()).first;
+      // The last id is read anew in any case: the scores of what follows it are wanted.
+      const auto read = std::mismatch(row.read.begin(), row.read.end(), ids.begin(), ids.end() - 1).first;
       wrong.push_back(static_cast<std::size_t>(row.read.end() - read));
       row.read.erase(read, row.read.end());
       if (settings_.schedule != AssistantSchedule::constant && row.guessed > 0) {
