@@ -8,13 +8,11 @@
 #include <string>
 
 #include "bertgen/core/error.hpp"
+#include "generation/options.hpp"
 #include "support/errors.hpp"
 
 namespace bertgen {
 namespace {
-
-using Json = nlohmann::json;
-using Warnings = std::vector<std::string>;
 
 /// Every field, away from its default, but those of searches that exclude sampling and each other.
 const Json everything = {{"max_length", 30},
@@ -63,18 +61,7 @@ const Json everything = {{"max_length", 30},
                          {"pad_token_id", 0},
                          {"eos_token_id", {1, 17}}};
 
-const Json groups = {{"num_beams", 4}, {"num_beam_groups", 2}, {"diversity_penalty", 0.5}};
 const Json contrast = {{"penalty_alpha", 0.6}, {"top_k", 4}};
-const Json words = {{"num_beams", 2}, {"force_words_ids", {{5, 6}, {{7}, {8, 9}}}}};
-
-GenerationConfig parse(const Json& object) {
-  GenerationConfig config;
-  config.update(object.dump(), "g.json");
-  return config;
-}
-Warnings warnings(const Json& object) {
-  return GenerationConfig().update(object.dump(), "g.json", GenerationConfig::UnknownKeys::warn);
-}
 
 TEST(GenerationConfigTest, EveryFieldIsUnsetAtFirst) {
   EXPECT_EQ(GenerationConfig().to_json(), "{}");

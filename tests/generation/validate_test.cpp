@@ -7,25 +7,11 @@
 
 #include "bertgen/core/error.hpp"
 #include "bertgen/generation/config.hpp"
+#include "generation/options.hpp"
 #include "support/errors.hpp"
 
 namespace bertgen {
 namespace {
-
-using Json = nlohmann::json;
-using Warnings = std::vector<std::string>;
-
-const Json groups = {{"num_beams", 4}, {"num_beam_groups", 2}, {"diversity_penalty", 0.5}};
-const Json words = {{"num_beams", 2}, {"force_words_ids", {{5, 6}, {{7}, {8, 9}}}}};
-
-GenerationConfig parse(const Json& object) {
-  GenerationConfig config;
-  config.update(object.dump(), "g.json");
-  return config;
-}
-Warnings warnings(const Json& object) {
-  return GenerationConfig().update(object.dump(), "g.json", GenerationConfig::UnknownKeys::warn);
-}
 
 TEST(ValidateTest, SearchesExcludeEachOther) {
   const auto expect_refused = [](Json object, const Json& more, std::string_view message) {

@@ -54,7 +54,7 @@ class SoakTest : public testing::Test {
   std::vector<GenerateRequest<float>> requests_;
 };
 
-// Seen to fail with 300 bytes left behind by each call of generate(), by the first bound, and by the second with 100.
+// Seen to fail, by both bounds, with 300 bytes left behind by each call of generate().
 TEST_F(SoakTest, OfASession) {
   Session session(model_, 1);
   std::size_t before = 0;
