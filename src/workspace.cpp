@@ -20,7 +20,7 @@ Workspace::Workspace(int threads) : threads_(threads) {
   }
 }
 
-std::size_t Workspace::capacity() const {
+std::size_t Workspace::block_bytes() const {
   std::size_t bytes = 0;
   for (const Block& block : blocks_) bytes += block.size;
   return bytes;
@@ -33,7 +33,7 @@ void* Workspace::allocate(std::size_t bytes) {
     std::size_t next = blocks_.empty() ? 0 : block_ + 1;
     while (next < blocks_.size() && blocks_[next].size < wanted) ++next;
     if (next == blocks_.size()) {
-      const std::size_t size = std::max({wanted, capacity(), smallest_block});
+      const std::size_t size = std::max({wanted, block_bytes(), smallest_block});
       blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(size + alignment), size});
     }
     block_ = next;
@@ -51,7 +51,7 @@ void Workspace::release(std::size_t block, std::size_t used) noexcept {
   --depth_;
   // Nothing is in use: let the next computation find one block that holds all of it.
   if (depth_ == 0 && blocks_.size() > 1) {
-    const std::size_t total = capacity();
+    const std::size_t total = block_bytes();
     blocks_.clear();
     block_ = used_ = 0;
     try {

@@ -111,7 +111,7 @@ class Bench {
     const TokenId start = config_.decoder_start_token_id.value_or(config_.bos_token_id.value_or(0));
     for (const TokenIds& ids : inputs_.input_ids) items.push_back({ids, {start}, bench_.new_tokens + 1});
     const std::size_t rows = items.size() * bench_.num_beams;
-    auto cache = model.decoder().make_cache(items.size(), rows, bench_.new_tokens + 1);
+    auto cache = model.decoder().make_cache(items.size(), rows, bench_.new_tokens + 1, &workspace.page_pool());
     model.attend_to(sources(), encode(), cache, workspace);
     Stepper<float> stepper(model.decoder(), cache, items, {.rows = rows}, workspace);
     stepper.prefill(items);

@@ -381,6 +381,7 @@ TYPED_TEST(GenerateTest, TakesNoNewScratchOnceWarm) {
     this->config_.num_beams = beams;
     this->run(sources);
     const std::size_t warm = this->workspace_.capacity();
+    EXPECT_NE(this->workspace_.page_pool().capacity(), 0u);  // keys and values are kept, too
     for (int i = 0; i < 3; ++i) this->run(sources);
     this->run({sources[0]});
     EXPECT_EQ(this->workspace_.capacity(), warm) << beams;

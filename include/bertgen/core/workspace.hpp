@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bertgen/core/export.hpp"
+#include "bertgen/core/pages.hpp"
 #include "bertgen/core/tensor.hpp"
 
 namespace BERTGEN_PUBLIC bertgen {
@@ -24,8 +25,10 @@ class Workspace {
   Workspace& operator=(const Workspace&) = delete;
 
   int threads() const { return threads_; }  ///< that computations may use
-  /// Bytes held, in use or not.
-  std::size_t capacity() const;
+  /// Bytes of scratch, in use or not, and of the pages that wait to be used again.
+  std::size_t capacity() const { return block_bytes() + page_pool_.capacity(); }
+  /// Keeps the memory of one computation's large arrays for the next: a generation's keys and values.
+  PagePool& page_pool() { return page_pool_; }
 
   /// Memory taken while a Scope lives is given back when it ends. Scopes nest.
   class Scope {
@@ -55,10 +58,12 @@ class Workspace {
     std::unique_ptr<std::byte[]> memory;
     std::size_t size;
   };
+  std::size_t block_bytes() const;
   void* allocate(std::size_t bytes);
   void release(std::size_t block, std::size_t used) noexcept;
 
   int threads_;
+  PagePool page_pool_;
   std::vector<Block> blocks_;
   std::size_t block_ = 0;  ///< index of the block in use
   std::size_t used_ = 0;   ///< bytes used of it

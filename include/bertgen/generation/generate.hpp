@@ -306,7 +306,8 @@ BasicGenerateOutput<T> generate(const BasicEncoderDecoderModel<T>& model, const 
 
   const auto candidates = make_candidates(call);
   const StepLimits limits = step_limits(call, candidates.get());
-  EncoderDecoderCache<T> cache = model.decoder().make_cache(call.items.size(), limits.rows, longest);
+  EncoderDecoderCache<T> cache =
+      model.decoder().make_cache(call.items.size(), limits.rows, longest, &workspace.page_pool());
   const bool encoded = encode(call, cache);
   for (std::size_t i = 0; i < call.items.size(); ++i) streams.put(i, call.items[i].prompt);
   if (!encoded) {

@@ -51,9 +51,11 @@ class BasicDecoder {
   /// As BasicEncoder::save_pretrained().
   void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
-  /// An empty cache for `rows` sequences, expected to become at most `most_rows` of up to `max_length` tokens.
-  EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0) const {
-    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length};
+  /// An empty cache for `rows` sequences, expected to become at most `most_rows` of up to `max_length` tokens. `pool`,
+  /// if any, gives it memory and must outlive it.
+  EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0,
+                                    PagePool* pool = nullptr) const {
+    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length, pool};
   }
 
   /// Computes the cross-attention keys and values of the encoder's states, [source rows, hidden_size], that lie as

@@ -26,11 +26,12 @@ template <typename T>
 class EncoderDecoderCache {
  public:
   /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system
-  /// as it is used. When it is full, what no row has any more is given out again, or it grows.
+  /// as it is used. When it is full, what no row has any more is given out again, or it grows. Memory comes from `pool`
+  /// and goes back to it, if there is one; it must outlive the cache.
   EncoderDecoderCache(std::size_t layers, std::size_t hidden, std::size_t rows, std::size_t most_rows,
-                      std::size_t max_length)
+                      std::size_t max_length, PagePool* pool = nullptr)
       : hidden_(hidden),
-        capacity_(most_rows * max_length),
+        pool_(pool),
         self_(layers),
         cross_(layers),
         slots_(rows),
@@ -39,7 +40,10 @@ class EncoderDecoderCache {
         sources_(rows) {
     for (std::vector<std::int32_t>& slots : slots_) slots.reserve(max_length);
     std::iota(sources_.begin(), sources_.end(), std::size_t{0});
-    for (Pages& memory : self_) memory = allocate(capacity_);
+    for (std::size_t layer = 0; layer < layers; ++layer) {
+      self_[layer] = allocate(most_rows * max_length, self_place(layer));
+    }
+    capacity_ = room_in(self_);
   }
 
   std::size_t rows() const { return slots_.size(); }   ///< sequences
@@ -169,9 +173,11 @@ class EncoderDecoderCache {
   /// first, row r attends to source r. `keys`, of one list a source, hides what they leave out; empty: all visible.
   void set_sources(std::vector<std::size_t> offsets, std::vector<std::vector<std::int32_t>> keys) {
     std::vector<Pages> memory(cross_.size());
-    for (Pages& layer : memory) layer = allocate(offsets.back());
+    for (std::size_t layer = 0; layer < layers(); ++layer) {
+      memory[layer] = allocate(offsets.back(), cross_place(layer));
+    }
     cross_ = std::move(memory);
-    cross_capacity_ = offsets.back();
+    cross_capacity_ = room_in(cross_);
     source_offsets_ = std::move(offsets);
     source_keys_ = std::move(keys);
     first_new_source_row_ = 0;
@@ -184,8 +190,10 @@ class EncoderDecoderCache {
     const std::size_t begin = source_offsets_.back();
     if (begin + offsets.back() > cross_capacity_) {
       const std::size_t capacity = 2 * (begin + offsets.back());
-      for (Pages& memory : cross_) move_to(capacity, begin, memory);
-      cross_capacity_ = capacity;
+      for (std::size_t layer = 0; layer < layers(); ++layer) {
+        move_to(capacity, begin, cross_[layer], cross_place(layer));
+      }
+      cross_capacity_ = room_in(cross_);
     }
     const std::size_t more = offsets.size() - 1;
     reserve_more(sources_, more);
@@ -315,18 +323,28 @@ class EncoderDecoderCache {
 
   /// Reserved slots cost no memory before they are written. Little may be written of what is reserved, so huge pages
   /// serve large reservations alone.
-  Pages allocate(std::size_t slots) const {
+  Pages allocate(std::size_t slots, std::size_t place) const {
     constexpr std::size_t huge_from = std::size_t{8} << 20;
-    const std::size_t slot_bytes = 2 * hidden_ * sizeof(T);
-    if (slots > std::numeric_limits<std::size_t>::max() / slot_bytes) throw std::bad_alloc();
-    return allocate_pages(slots * slot_bytes, huge_from);
+    if (slots > std::numeric_limits<std::size_t>::max() / slot_bytes()) throw std::bad_alloc();
+    const std::size_t bytes = slots * slot_bytes();
+    return pool_ == nullptr ? allocate_pages(bytes, huge_from) : pool_->allocate(place, bytes, huge_from);
+  }
+  static std::size_t self_place(std::size_t layer) { return 2 * layer; }
+  static std::size_t cross_place(std::size_t layer) { return 2 * layer + 1; }
+  std::size_t slot_bytes() const { return 2 * hidden_ * sizeof(T); }
+  /// Slots that there is memory for in every layer. It may be more than was asked for: what an earlier cache had grown
+  /// to need not grow again.
+  std::size_t room_in(const std::vector<Pages>& layers) const {
+    std::size_t bytes = std::numeric_limits<std::size_t>::max();
+    for (const Pages& memory : layers) bytes = std::min(bytes, memory.get_deleter().size);
+    return bytes / slot_bytes();
   }
   T* slot(const Pages& memory, std::size_t index) const {
     return reinterpret_cast<T*>(memory.get()) + index * 2 * hidden_;
   }
   /// Memory of `capacity` slots with the first `kept` of what was in `memory`.
-  void move_to(std::size_t capacity, std::size_t kept, Pages& memory) const {
-    Pages larger = allocate(capacity);
+  void move_to(std::size_t capacity, std::size_t kept, Pages& memory, std::size_t place) const {
+    Pages larger = allocate(capacity, place);
     if (kept != 0) std::copy_n(slot(memory, 0), kept * 2 * hidden_, slot(larger, 0));
     memory = std::move(larger);
   }
@@ -358,12 +376,13 @@ class EncoderDecoderCache {
   }
 
   void grow(std::size_t capacity) {
-    for (Pages& memory : self_) move_to(capacity, used_, memory);
-    capacity_ = capacity;
+    for (std::size_t layer = 0; layer < layers(); ++layer) move_to(capacity, used_, self_[layer], self_place(layer));
+    capacity_ = room_in(self_);
   }
 
   std::size_t hidden_;
-  std::size_t capacity_;       ///< slots there is memory for
+  PagePool* pool_;
+  std::size_t capacity_ = 0;   ///< slots there is memory for
   std::size_t used_ = 0;       ///< slots given out
   std::size_t first_new_ = 0;  ///< the first slot of the last append()
   std::vector<Pages> self_;    // layer -> [capacity, 2 · hidden]
