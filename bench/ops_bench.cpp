@@ -1,7 +1,7 @@
 // The operations that a decoder step and an encoder layer spend their time in, at the sizes of a 512-wide model.
 //
 //   build/bench/bertgen_bench --benchmark_filter=matmul
-//   build/bench/bertgen_bench --benchmark_filter=read_memory 154000000     (bytes)
+//   build/bench/bertgen_bench --benchmark_filter=memory 154000000     (bytes)
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "bertgen/bertgen.hpp"
+#include "bertgen/core/pages.hpp"
 #include "bertgen/ops/attention.hpp"
 #include "bertgen/ops/layer_norm.hpp"
 #include "bertgen/ops/matmul.hpp"
@@ -92,6 +93,24 @@ void read_memory(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(pages * page));
 }
 
+/// Copies so many bytes into memory that is new each time, which the system has to find and to clear. What loading
+/// weights cannot pass.
+void copy_to_new_memory(benchmark::State& state) {
+  constexpr std::size_t page = std::size_t{2} << 20;
+  const std::size_t bytes = size(state, 0);
+  const Pages source = allocate_pages(bytes, page);
+  std::fill_n(source.get(), bytes, std::byte{1});
+  for (auto _ : state) {
+    Pages copy = allocate_pages(bytes, page);
+    std::copy_n(source.get(), bytes, copy.get());
+    benchmark::DoNotOptimize(copy.get());
+    state.PauseTiming();
+    copy.reset();
+    state.ResumeTiming();
+  }
+  state.SetBytesProcessed(2 * state.iterations() * static_cast<std::int64_t>(bytes));
+}
+
 /// Arguments: sequences, queries a sequence, keys a sequence; 8 heads of 64.
 void self_attention(benchmark::State& state) {
   const std::size_t batch = size(state, 0), queries = size(state, 1), keys = size(state, 2), hidden = 512;
@@ -144,6 +163,10 @@ int main(int count, char** arguments) {
         ->ArgNames({"bytes", "threads"})
         ->Args({std::atoll(arguments[i]), 1})
         ->Args({std::atoll(arguments[i]), 2})
+        ->UseRealTime();
+    benchmark::RegisterBenchmark("copy_to_new_memory", copy_to_new_memory)
+        ->ArgName("bytes")
+        ->Arg(std::atoll(arguments[i]))
         ->UseRealTime();
   }
   benchmark::RunSpecifiedBenchmarks();

@@ -21,6 +21,11 @@ constexpr std::size_t elementwise_grain = 8192;
 // Multiply-adds of attention below which the same holds.
 constexpr std::size_t attention_grain = 65536;
 
+/// Rows of element-wise work that are worth a thread.
+std::size_t row_grain(std::size_t cols) {
+  return std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, cols));
+}
+
 }  // namespace
 
 Activation activation_from_name(std::string_view name) {
@@ -58,8 +63,7 @@ Activation activation_from_name(std::string_view name) {
 template <>
 void activate<float>(Activation activation, TensorView<float> x, const Workspace& workspace) {
   if (activation == Activation::linear) return;
-  const std::size_t grain = std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, x.cols()));
-  parallel_ranges(x.rows(), grain, workspace.threads(), [&](std::size_t first, std::size_t last) {
+  parallel_ranges(x.rows(), row_grain(x.cols()), workspace.threads(), [&](std::size_t first, std::size_t last) {
     for (std::size_t row = first; row < last; ++row) kernels::activate(activation, x.row(row), x.cols());
   });
 }
@@ -67,8 +71,7 @@ void activate<float>(Activation activation, TensorView<float> x, const Workspace
 template <>
 void layer_norm<float>(TensorView<const float> x, TensorView<const float> residual, TensorView<const float> weight,
                        TensorView<const float> bias, double epsilon, TensorView<float> y, const Workspace& workspace) {
-  const std::size_t grain = std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, x.cols()));
-  parallel_ranges(x.rows(), grain, workspace.threads(), [&](std::size_t first, std::size_t last) {
+  parallel_ranges(x.rows(), row_grain(x.cols()), workspace.threads(), [&](std::size_t first, std::size_t last) {
     for (std::size_t row = first; row < last; ++row) {
       kernels::layer_norm_row(x.row(row), residual.size() == 0 ? nullptr : residual.row(row), weight.data(),
                               bias.data(), epsilon, x.cols(), y.row(row));
@@ -82,9 +85,16 @@ float log_sum_exp<float>(std::span<const float> x) {
 }
 
 template <>
+void log_sum_exp_rows<float>(TensorView<const float> x, std::span<const std::size_t> rows, std::span<float> sums,
+                             int threads) {
+  parallel_ranges(rows.size(), row_grain(x.cols()), threads, [&](std::size_t first, std::size_t last) {
+    for (std::size_t i = first; i < last; ++i) sums[i] = log_sum_exp<float>({x.row(rows[i]), x.cols()});
+  });
+}
+
+template <>
 void log_softmax_rows<float>(TensorView<float> x, int threads) {
-  const std::size_t grain = std::max<std::size_t>(1, elementwise_grain / std::max<std::size_t>(1, x.cols()));
-  parallel_ranges(x.rows(), grain, threads, [&](std::size_t first, std::size_t last) {
+  parallel_ranges(x.rows(), row_grain(x.cols()), threads, [&](std::size_t first, std::size_t last) {
     for (std::size_t row = first; row < last; ++row) log_softmax<float>({x.row(row), x.cols()});
   });
 }

@@ -42,16 +42,21 @@ template <typename T>
 using TokenChoice = std::function<std::size_t(std::size_t, std::size_t, std::span<const T>)>;
 
 /// Appends the token of a sequence that `choose` takes by the scores; whether it completes the sequence. index: the
-/// sequence's, for `choose`.
+/// sequence's, for `choose`. append_log_prob() is left to do.
 template <typename T>
 bool append_choice(std::span<const T> scores, const GenerationItem& item, const StoppingCriteria& stopping,
                    std::size_t index, const TokenChoice<T>& choose, GeneratedSequence& sequence) {
   const std::size_t best = choose(index, sequence.ids.size() - item.prompt.size(), scores);
   const bool complete = stopping(item, sequence.ids, static_cast<TokenId>(best));
   sequence.ids.push_back(static_cast<TokenId>(best));
-  sequence.token_log_probs.push_back(static_cast<double>(scores[best] - log_sum_exp<T>(scores)));
-  sequence.score += sequence.token_log_probs.back();
   return complete;
+}
+
+/// Appends the log-probability of a token of a sequence, among scores whose log_sum_exp() is `sum`.
+template <typename T>
+void append_log_prob(T score, T sum, GeneratedSequence& sequence) {
+  sequence.token_log_probs.push_back(static_cast<double>(score - sum));
+  sequence.score += sequence.token_log_probs.back();
 }
 
 /// Continues each item `copies` times, one token after another, until it is complete; sequences that are take no
@@ -143,6 +148,9 @@ class TokenSearch {
   void take() {
     stopping_.begin_step();
     wrong_.assign(guesses_.size(), 0);
+    chosen_sequences_.clear();
+    chosen_scores_.clear();
+    chosen_rows_.clear();
     std::size_t kept = 0;
     for (std::size_t i = 0; i < live_.size(); ++i) {
       GeneratedSequence& sequence = sequences_[live_[i]];
@@ -164,6 +172,16 @@ class TokenSearch {
     }
     live_.resize(kept);
     rows_.resize(kept);
+    append_log_probs();
+  }
+
+  /// Of all tokens of a step at once: the sums are most of what is left to do, and can be shared by threads.
+  void append_log_probs() {
+    sums_.resize(chosen_rows_.size());
+    log_sum_exp_rows<T>(logits_, chosen_rows_, sums_, stepper_.threads());
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      append_log_prob(chosen_scores_[i], sums_[i], sequences_[chosen_sequences_[i]]);
+    }
   }
 
   /// Appends a token by the scores behind `guess` guesses; whether it completes the sequence.
@@ -172,12 +190,17 @@ class TokenSearch {
     const GenerationItem& item = items_[source];
     GeneratedSequence& sequence = sequences_[live_[index]];
     const std::size_t step = sequence.ids.size() - item.prompt.size();
-    const TensorView<T> row = logits_.middle_rows(first_scores_[rows_[index]] + guess, 1);
+    const std::size_t scored = first_scores_[rows_[index]] + guess;
+    const TensorView<T> row = logits_.middle_rows(scored, 1);
     if (step > 0 || live_[index] % copies_ == 0) {  // at first copies share their row
       const LogitsContext context{sequence.ids, item.encoder_ids, item.prompt.size(), item.max_length, source};
       rules_.apply({&context, 1}, row, live_[index], step == 0 ? copies_ : 1);
     }
-    return append_choice<T>({row.data(), row.cols()}, item, stopping_, live_[index], choose_, sequence);
+    const bool complete = append_choice<T>({row.data(), row.cols()}, item, stopping_, live_[index], choose_, sequence);
+    chosen_sequences_.push_back(live_[index]);
+    chosen_scores_.push_back(row.data()[sequence.ids.back()]);
+    chosen_rows_.push_back(scored);
+    return complete;
   }
 
   Stepper<T>& stepper_;
@@ -200,6 +223,11 @@ class TokenSearch {
   std::vector<std::size_t> offsets_;
   std::vector<std::size_t> scored_;  // the ids with a row of logits_
   TensorView<T> logits_;
+  // Of each token that it chose: the sequence, the score, and the row of logits_ with the log_sum_exp() of it
+  std::vector<std::size_t> chosen_sequences_;
+  std::vector<T> chosen_scores_;
+  std::vector<std::size_t> chosen_rows_;
+  std::vector<T> sums_;
 };
 
 /// The choice of greedy search.

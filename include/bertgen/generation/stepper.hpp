@@ -41,6 +41,7 @@ class Stepper {
   }
 
   const TransformerConfig& config() const { return decoder_.config(); }  ///< of the decoder
+  int threads() const { return workspace_.threads(); }                   ///< that its computations may use
 
   /// Gives row r the ids at [offsets[r], offsets[r + 1]). Result: the decoder's last hidden states, [ids, hidden].
   TensorView<const T> run(std::span<const TokenId> ids, std::span<const std::size_t> offsets) {

@@ -33,7 +33,11 @@ class TokenItem {
         rules.apply({&context, 1}, scores, live_[i], first ? live_.size() : 1);
       }
       ++sequence.steps;
-      if (append_choice<T>({scores.data(), scores.cols()}, *item_, *stopping_, live_[i], choose_, sequence)) continue;
+      const std::span<const T> chosen_from(scores.data(), scores.cols());
+      const bool complete = append_choice<T>(chosen_from, *item_, *stopping_, live_[i], choose_, sequence);
+      append_log_prob(chosen_from[static_cast<std::size_t>(sequence.ids.back())], log_sum_exp<T>(chosen_from),
+                      sequence);
+      if (complete) continue;
       live.push_back(live_[i]);
       next.push_back({row, sequence.ids.back()});
     }

@@ -25,6 +25,15 @@ T log_sum_exp(std::span<const T> x) {
 template <>
 float log_sum_exp<float>(std::span<const float> x);
 
+/// sums[i] = log_sum_exp() of row rows[i] of x, [rows, cols], on up to `threads` threads.
+template <typename T>
+void log_sum_exp_rows(TensorView<const T> x, std::span<const std::size_t> rows, std::span<T> sums, int) {
+  for (std::size_t i = 0; i < rows.size(); ++i) sums[i] = log_sum_exp<T>({x.row(rows[i]), x.cols()});
+}
+template <>
+void log_sum_exp_rows<float>(TensorView<const float> x, std::span<const std::size_t> rows, std::span<float> sums,
+                             int threads);
+
 /// x ← x − log Σ exp(x).
 template <typename T>
 void log_softmax(std::span<T> x) {
