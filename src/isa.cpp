@@ -39,8 +39,16 @@ struct Features {
     __get_cpuid_count(7, 1, &eax1, &ebx, &other, &other);
   }
 };
+/// Intel's products of bf16 pairs take longer than the two multiply-adds of floats that do the same
+/// (docs/performance.md).
+bool is_intel() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid(0, &eax, &ebx, &ecx, &edx);
+  return ebx == signature_INTEL_ebx;
+}
 bool has_vnni() { return (Features().ecx >> 11 & 1u) != 0; }
 bool has_bf16() { return has_vnni() && (Features().eax1 >> 5 & 1u) != 0; }
+bool has_fast_bf16() { return has_bf16() && !is_intel(); }
 bool has_amx() {
   const unsigned edx = Features().edx;
   return has_bf16() && (edx >> 22 & 1u) != 0 && (edx >> 24 & 1u) != 0 && (edx >> 25 & 1u) != 0;  // bf16, tile, int8
@@ -52,7 +60,7 @@ constexpr std::array table = {
     Entry{Isa::avx2, "avx2", HWY_AVX2, always},
     Entry{Isa::avx512, "avx512", HWY_AVX3, always},
     Entry{Isa::avx512_vnni, "avx512_vnni", HWY_AVX3, has_vnni},
-    Entry{Isa::avx512_bf16, "avx512_bf16", HWY_AVX3, has_bf16},
+    Entry{Isa::avx512_bf16, "avx512_bf16", HWY_AVX3, has_fast_bf16},
     Entry{Isa::amx, "amx", HWY_AVX3, has_amx},
 };
 #elif HWY_ARCH_ARM_A64

@@ -51,7 +51,7 @@ typedef enum bertgen_status {
 typedef enum bertgen_dtype {
   BERTGEN_DTYPE_AUTO = 0, /**< float32, and of an int8 checkpoint int8 */
   BERTGEN_DTYPE_F32 = 1,
-  BERTGEN_DTYPE_BF16 = 2, /**< bfloat16 where the CPU multiplies it, else float32 */
+  BERTGEN_DTYPE_BF16 = 2, /**< bfloat16 */
   BERTGEN_DTYPE_INT8 = 3
 } bertgen_dtype;
 

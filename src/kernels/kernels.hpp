@@ -43,7 +43,10 @@ inline constexpr std::size_t panel_columns = 64;
 /// is divided into calls. Strides count elements.
 void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t depth,
                    const float* bias, float* y, std::size_t y_stride);
-/// The same for bf16 bits; `steps` counts pairs of inputs. Needs AVX-512 BF16.
+/// The same for a panel of pairs of bf16 bits and inputs that bf16 holds; `steps` counts pairs.
+void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, const std::uint32_t* panel,
+                        std::size_t steps, const float* bias, float* y, std::size_t y_stride);
+/// The same, with inputs as bits, too. Needs AVX-512 BF16, which adds the products of a pair in one instruction.
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
                         std::size_t steps, const float* bias, float* y, std::size_t y_stride);
 /// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs; sums: [rows, 64].
@@ -58,6 +61,8 @@ void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t
 
 /// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN.
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
+/// The same as floats.
+void round_to_bf16(const float* x, std::size_t count, float* y);
 /// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
 /// element is not finite. The same on every instruction set.
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q);

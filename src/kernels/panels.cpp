@@ -21,27 +21,58 @@ constexpr size_t kTileVectors = 4;
 constexpr size_t kTileVectors = 2;
 #endif
 
+/// A panel's step of one float a column.
+struct FloatSteps {
+  using T = float;
+  static constexpr size_t kInputs = 1;
+  template <size_t kInput, class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const float* HWY_RESTRICT step) {
+    return hn::LoadU(d, step);
+  }
+};
+
+/// Of two bf16 a column, the first in the lower bits. Widening is exact.
+struct Bf16Steps {
+  using T = uint32_t;
+  static constexpr size_t kInputs = 2;
+  template <size_t kInput, class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const uint32_t* HWY_RESTRICT step) {
+    const hn::Rebind<uint32_t, D> du;
+    const auto pairs = hn::LoadU(du, step);
+    return hn::BitCast(d, kInput == 0 ? hn::ShiftLeft<16>(pairs) : hn::And(pairs, hn::Set(du, 0xffff0000u)));
+  }
+};
+
+/// sums[r][…] += x[r][kInput] · the weights of that input of a step.
+template <class Steps, size_t kInput, size_t kRows, class D>
+HWY_INLINE void AddProducts(D d, const float* HWY_RESTRICT x, size_t x_stride, const typename Steps::T* HWY_RESTRICT w,
+                            hn::Vec<D> (&sums)[kRows][kTileVectors]) {
+  hn::Vec<D> weights[kTileVectors];
+  for (size_t v = 0; v < kTileVectors; ++v) {
+    weights[v] = Steps::template Load<kInput>(d, w + v * hn::Lanes(d));
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    const auto input = hn::Set(d, x[r * x_stride + kInput]);
+    for (size_t v = 0; v < kTileVectors; ++v) sums[r][v] = hn::MulAdd(input, weights[v], sums[r][v]);
+  }
+}
+
 /// y[r][0, kTileVectors · lanes) = start + Σ_k x[r][k] · w[k][…] for kRows rows, k in rising order, so that a row's
 /// bits do not depend on the rows beside it. start: the bias, or with kContinue what y holds.
-template <size_t kRows, bool kContinue>
-HWY_INLINE void PanelTile(const float* HWY_RESTRICT x, size_t x_stride, const float* HWY_RESTRICT w, size_t depth,
-                          const float* HWY_RESTRICT bias, float* HWY_RESTRICT y, size_t y_stride) {
+template <class Steps, size_t kRows, bool kContinue>
+HWY_INLINE void PanelTile(const float* HWY_RESTRICT x, size_t x_stride, const typename Steps::T* HWY_RESTRICT w,
+                          size_t steps, const float* HWY_RESTRICT bias, float* HWY_RESTRICT y, size_t y_stride) {
   const hn::ScalableTag<float> d;
-  using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
-  V sums[kRows][kTileVectors];
+  hn::Vec<decltype(d)> sums[kRows][kTileVectors];
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t v = 0; v < kTileVectors; ++v) {
       sums[r][v] = hn::LoadU(d, (kContinue ? y + r * y_stride : bias) + v * lanes);
     }
   }
-  for (size_t k = 0; k < depth; ++k, w += panel_columns) {
-    V weights[kTileVectors];
-    for (size_t v = 0; v < kTileVectors; ++v) weights[v] = hn::LoadU(d, w + v * lanes);
-    for (size_t r = 0; r < kRows; ++r) {
-      const V input = hn::Set(d, x[r * x_stride + k]);
-      for (size_t v = 0; v < kTileVectors; ++v) sums[r][v] = hn::MulAdd(input, weights[v], sums[r][v]);
-    }
+  for (size_t step = 0; step < steps; ++step, x += Steps::kInputs, w += panel_columns) {
+    AddProducts<Steps, 0>(d, x, x_stride, w, sums);
+    if constexpr (Steps::kInputs == 2) AddProducts<Steps, 1>(d, x, x_stride, w, sums);
   }
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t v = 0; v < kTileVectors; ++v) hn::StoreU(sums[r][v], d, y + r * y_stride + v * lanes);
@@ -49,44 +80,55 @@ HWY_INLINE void PanelTile(const float* HWY_RESTRICT x, size_t x_stride, const fl
 }
 
 /// All column groups of one panel for kRows rows.
-template <size_t kRows, bool kContinue>
-HWY_INLINE void PanelRows(const float* x, size_t x_stride, const float* panel, size_t depth, const float* bias,
-                          float* y, size_t y_stride) {
-  const size_t step = kTileVectors * hn::Lanes(hn::ScalableTag<float>());
-  for (size_t column = 0; column < panel_columns; column += step) {
-    PanelTile<kRows, kContinue>(x, x_stride, panel + column, depth, bias + column, y + column, y_stride);
+template <class Steps, size_t kRows, bool kContinue>
+HWY_INLINE void PanelRows(const float* x, size_t x_stride, const typename Steps::T* panel, size_t steps,
+                          const float* bias, float* y, size_t y_stride) {
+  const size_t group = kTileVectors * hn::Lanes(hn::ScalableTag<float>());
+  for (size_t column = 0; column < panel_columns; column += group) {
+    PanelTile<Steps, kRows, kContinue>(x, x_stride, panel + column, steps, bias + column, y + column, y_stride);
   }
 }
 
-template <bool kContinue>
-void PanelBlock(const float* x, size_t x_stride, size_t rows, const float* panel, size_t depth, const float* bias,
-                float* y, size_t y_stride) {
+template <class Steps, bool kContinue>
+void PanelBlock(const float* x, size_t x_stride, size_t rows, const typename Steps::T* panel, size_t steps,
+                const float* bias, float* y, size_t y_stride) {
   for (; rows >= kTileRows; rows -= kTileRows, x += kTileRows * x_stride, y += kTileRows * y_stride) {
-    PanelRows<kTileRows, kContinue>(x, x_stride, panel, depth, bias, y, y_stride);
+    PanelRows<Steps, kTileRows, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
   }
   switch (rows) {
     case 5:
-      return PanelRows<5, kContinue>(x, x_stride, panel, depth, bias, y, y_stride);
+      return PanelRows<Steps, 5, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
     case 4:
-      return PanelRows<4, kContinue>(x, x_stride, panel, depth, bias, y, y_stride);
+      return PanelRows<Steps, 4, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
     case 3:
-      return PanelRows<3, kContinue>(x, x_stride, panel, depth, bias, y, y_stride);
+      return PanelRows<Steps, 3, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
     case 2:
-      return PanelRows<2, kContinue>(x, x_stride, panel, depth, bias, y, y_stride);
+      return PanelRows<Steps, 2, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
     case 1:
-      return PanelRows<1, kContinue>(x, x_stride, panel, depth, bias, y, y_stride);
+      return PanelRows<Steps, 1, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
     default:
       return;
   }
 }
 
+template <class Steps>
+HWY_INLINE void AnyPanel(const float* x, size_t x_stride, size_t rows, const typename Steps::T* panel, size_t steps,
+                         const float* bias, float* y, size_t y_stride) {
+  if (bias != nullptr) {
+    PanelBlock<Steps, false>(x, x_stride, rows, panel, steps, bias, y, y_stride);
+  } else {
+    PanelBlock<Steps, true>(x, x_stride, rows, panel, steps, y, y, y_stride);
+  }
+}
+
 void Panel(const float* x, size_t x_stride, size_t rows, const float* panel, size_t depth, const float* bias, float* y,
            size_t y_stride) {
-  if (bias != nullptr) {
-    PanelBlock<false>(x, x_stride, rows, panel, depth, bias, y, y_stride);
-  } else {
-    PanelBlock<true>(x, x_stride, rows, panel, depth, y, y, y_stride);
-  }
+  AnyPanel<FloatSteps>(x, x_stride, rows, panel, depth, bias, y, y_stride);
+}
+
+void Bf16Panel(const float* x, size_t x_stride, size_t rows, const uint32_t* panel, size_t steps, const float* bias,
+               float* y, size_t y_stride) {
+  AnyPanel<Bf16Steps>(x, x_stride, rows, panel, steps, bias, y, y_stride);
 }
 
 #if HWY_TARGET == HWY_SCALAR
@@ -160,11 +202,16 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bertgen::kernels {
 HWY_EXPORT(Panel);
+HWY_EXPORT(Bf16Panel);
 HWY_EXPORT(BytePanel);
 
 void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t depth,
                    const float* bias, float* y, std::size_t y_stride) {
   HWY_DYNAMIC_DISPATCH(Panel)(x, x_stride, rows, panel, depth, bias, y, y_stride);
+}
+void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, const std::uint32_t* panel,
+                        std::size_t steps, const float* bias, float* y, std::size_t y_stride) {
+  HWY_DYNAMIC_DISPATCH(Bf16Panel)(x, x_stride, rows, panel, steps, bias, y, y_stride);
 }
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
                         std::size_t steps, std::int32_t* sums, bool add) {

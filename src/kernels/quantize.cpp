@@ -63,25 +63,47 @@ float QuantizeRow(const float* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRI
   return largest / 127.0f;
 }
 
+/// kVectors neighbouring vectors of columns of all rows.
+template <size_t kVectors>
+HWY_INLINE void DequantizeVectors(const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t rows,
+                                  const float* HWY_RESTRICT row_scales, const int32_t* HWY_RESTRICT offsets,
+                                  const float* HWY_RESTRICT scales, const float* HWY_RESTRICT bias,
+                                  float* HWY_RESTRICT y, size_t y_stride) {
+  const hn::ScalableTag<float> d;
+  const hn::Rebind<int32_t, decltype(d)> di;
+  const size_t lanes = hn::Lanes(d);
+  hn::Vec<decltype(di)> offset[kVectors];
+  hn::Vec<decltype(d)> scale[kVectors], start[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) {
+    offset[v] = hn::LoadU(di, offsets + v * lanes);
+    scale[v] = hn::LoadU(d, scales + v * lanes);
+    start[v] = hn::LoadU(d, bias + v * lanes);
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    const auto row_scale = hn::Set(d, row_scales[r]);
+    for (size_t v = 0; v < kVectors; ++v) {
+      const auto sum = hn::ConvertTo(d, hn::Sub(hn::LoadU(di, sums + r * sums_stride + v * lanes), offset[v]));
+      hn::StoreU(hn::Add(hn::Mul(sum, hn::Mul(row_scale, scale[v])), start[v]), d, y + r * y_stride + v * lanes);
+    }
+  }
+}
+
 void Dequantize(const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t rows, size_t count,
                 const float* HWY_RESTRICT row_scales, const int32_t* HWY_RESTRICT offsets,
                 const float* HWY_RESTRICT scales, const float* HWY_RESTRICT bias, float* HWY_RESTRICT y,
                 size_t y_stride) {
-  const hn::ScalableTag<float> d;
-  const hn::Rebind<int32_t, decltype(d)> di;
-  const size_t lanes = hn::Lanes(d);
-  const size_t whole = count - count % lanes;
-  for (size_t i = 0; i < whole; i += lanes) {
-    const auto offset = hn::LoadU(di, offsets + i);
-    const auto scale = hn::LoadU(d, scales + i);
-    const auto start = hn::LoadU(d, bias + i);
-    for (size_t r = 0; r < rows; ++r) {
-      const auto sum = hn::ConvertTo(d, hn::Sub(hn::LoadU(di, sums + r * sums_stride + i), offset));
-      const auto both = hn::Mul(hn::Set(d, row_scales[r]), scale);
-      hn::StoreU(hn::Add(hn::Mul(sum, both), start), d, y + r * y_stride + i);
-    }
+  // Rows lie pages apart: as much of one as fits the registers is written at a time.
+  constexpr size_t kVectors = 4;
+  const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
+  size_t i = 0;
+  for (; i + kVectors * lanes <= count; i += kVectors * lanes) {
+    DequantizeVectors<kVectors>(sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i,
+                                y_stride);
   }
-  for (size_t i = whole; i < count; ++i) {
+  for (; i + lanes <= count; i += lanes) {
+    DequantizeVectors<1>(sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i, y_stride);
+  }
+  for (; i < count; ++i) {
     for (size_t r = 0; r < rows; ++r) {
       const int32_t sum = sums[r * sums_stride + i] - offsets[i];
       y[r * y_stride + i] = static_cast<float>(sum) * (row_scales[r] * scales[i]) + bias[i];
@@ -89,28 +111,37 @@ void Dequantize(const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t row
   }
 }
 
+/// The bits of bf16, in the upper halves.
+template <class D>
+HWY_INLINE hn::Vec<hn::Rebind<uint32_t, D>> Bf16Bits(D d, const float* HWY_RESTRICT x) {
+  const hn::Rebind<uint32_t, D> du;
+  const auto v = hn::LoadU(d, x);
+  const auto bits = hn::BitCast(du, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
+  const auto rounded = hn::And(hn::Add(bits, hn::Add(hn::Set(du, 0x7fffu), odd)), hn::Set(du, 0xffff0000u));
+  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), hn::Set(du, 0x7fc00000u), rounded);
+}
+
 void RoundToBf16(const float* HWY_RESTRICT x, size_t count, uint16_t* HWY_RESTRICT y) {
   const hn::ScalableTag<float> d;
-  const hn::Rebind<uint32_t, decltype(d)> du;
+  const hn::CappedTag<float, 1> one;
   const hn::Rebind<uint16_t, decltype(d)> du16;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = count - count % lanes;
-  const auto half = hn::Set(du, 0x7fffu);
-  const auto one = hn::Set(du, 1u);
   for (size_t i = 0; i < whole; i += lanes) {
-    const auto v = hn::LoadU(d, x + i);
-    const auto bits = hn::BitCast(du, v);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), one);
-    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(half, odd)));
-    const auto quiet = hn::Set(du, 0x7fc0u);
-    const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
-    hn::StoreU(hn::DemoteTo(du16, hn::BitCast(hn::Rebind<int32_t, decltype(d)>(), result)), du16, y + i);
+    const auto bits = hn::ShiftRight<16>(Bf16Bits(d, x + i));
+    hn::StoreU(hn::DemoteTo(du16, hn::BitCast(hn::Rebind<int32_t, decltype(d)>(), bits)), du16, y + i);
   }
-  for (size_t i = whole; i < count; ++i) {
-    uint32_t bits;
-    hwy::CopyBytes<4>(x + i, &bits);
-    y[i] = x[i] != x[i] ? uint16_t{0x7fc0} : static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-  }
+  for (size_t i = whole; i < count; ++i) y[i] = static_cast<uint16_t>(hn::GetLane(Bf16Bits(one, x + i)) >> 16);
+}
+
+void RoundToBf16Floats(const float* HWY_RESTRICT x, size_t count, float* HWY_RESTRICT y) {
+  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 1> one;
+  const size_t lanes = hn::Lanes(d);
+  const size_t whole = count - count % lanes;
+  for (size_t i = 0; i < whole; i += lanes) hn::StoreU(hn::BitCast(d, Bf16Bits(d, x + i)), d, y + i);
+  for (size_t i = whole; i < count; ++i) hn::StoreU(hn::BitCast(one, Bf16Bits(one, x + i)), one, y + i);
 }
 
 }  // namespace bertgen::kernels::HWY_NAMESPACE
@@ -121,6 +152,7 @@ namespace bertgen::kernels {
 HWY_EXPORT(QuantizeRow);
 HWY_EXPORT(Dequantize);
 HWY_EXPORT(RoundToBf16);
+HWY_EXPORT(RoundToBf16Floats);
 
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q) {
   return HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, count, q);
@@ -139,6 +171,9 @@ void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t r
 }
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) {
   HWY_DYNAMIC_DISPATCH(RoundToBf16)(x, count, y);
+}
+void round_to_bf16(const float* x, std::size_t count, float* y) {
+  HWY_DYNAMIC_DISPATCH(RoundToBf16Floats)(x, count, y);
 }
 
 }  // namespace bertgen::kernels

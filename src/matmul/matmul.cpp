@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "backends.hpp"
-#include "bertgen/core/isa.hpp"
 
 namespace bertgen {
 
@@ -22,12 +21,11 @@ DType compute_dtype(std::optional<DType> dtype, bool quantized) {
   if (!dtype) return quantized ? DType::i8 : DType::f32;
   switch (*dtype) {
     case DType::f32:
+    case DType::bf16:
     case DType::i8:
       return *dtype;
     case DType::f16:
       return DType::f32;
-    case DType::bf16:
-      return active_isa() >= Isa::avx512_bf16 ? DType::bf16 : DType::f32;
     default:
       throw ArgumentError("matmul: expected F32, BF16, F16 or I8 to compute in, got " +
                           std::string(dtype_name(*dtype)));

@@ -83,25 +83,36 @@ class PanelMatmul final : public MatmulKernel<float> {
   /// Rows in the type that the weights are multiplied with.
   struct Input {
     const std::byte* values;
-    std::size_t stride;   ///< elements from row to row
-    std::size_t size;     ///< bytes of an element
-    const float* scales;  ///< [rows], of int8
+    std::size_t stride;      ///< elements from row to row
+    std::size_t size;        ///< bytes of an element
+    std::size_t step_bytes;  ///< bytes of a step
+    const float* scales;     ///< [rows], of int8
 
     Input from(std::size_t row) const {
-      return {values + row * stride * size, stride, size, scales == nullptr ? nullptr : scales + row};
+      return {values + row * stride * size, stride, size, step_bytes, scales == nullptr ? nullptr : scales + row};
     }
     template <typename T>
     const T* at(std::size_t step) const {
-      return reinterpret_cast<const T*>(values + step * sizeof(std::uint32_t));
+      return reinterpret_cast<const T*>(values + step * step_bytes);
     }
   };
 
   /// Inputs of a step: what fits four bytes.
   std::size_t per_step() const { return sizeof(std::uint32_t) / size_of(dtype_); }
 
+  /// Whether inputs of bf16 are multiplied as pairs, or else as floats.
+  bool pairs() const {
+#ifdef BERTGEN_WITH_ONEDNN
+    if (onednn_ != nullptr) return true;
+#endif
+    return active_isa() == Isa::avx512_bf16;
+  }
+
   Input prepare(const float* x, std::size_t rows, Workspace::Scope& scope, int threads) const {
-    if (dtype_ == DType::f32) return {reinterpret_cast<const std::byte*>(x), in_, sizeof(float), nullptr};
-    const std::size_t size = size_of(dtype_);
+    if (dtype_ == DType::f32)
+      return {reinterpret_cast<const std::byte*>(x), in_, sizeof(float), sizeof(float), nullptr};
+    const bool floats = dtype_ == DType::bf16 && !pairs();
+    const std::size_t size = floats ? sizeof(float) : size_of(dtype_);
     const std::size_t stride = steps_ * per_step();
     const auto values = scope.take<std::byte>({rows, stride * size});
     const auto scales = scope.take<float>({dtype_ == DType::i8 ? rows : 0});
@@ -111,18 +122,21 @@ class PanelMatmul final : public MatmulKernel<float> {
         std::byte* encoded = values.row(row);
         if (dtype_ == DType::i8) {
           scales.data()[row] = kernels::quantize_row(x + row * in_, in_, reinterpret_cast<std::uint8_t*>(encoded));
+        } else if (floats) {
+          kernels::round_to_bf16(x + row * in_, in_, reinterpret_cast<float*>(encoded));
         } else {
           kernels::round_to_bf16(x + row * in_, in_, reinterpret_cast<std::uint16_t*>(encoded));
         }
-        pad(encoded);
+        pad(encoded, size);
       }
     });
-    return {values.data(), stride, size, dtype_ == DType::i8 ? scales.data() : nullptr};
+    return {values.data(), stride, size, size * per_step(), dtype_ == DType::i8 ? scales.data() : nullptr};
   }
 
-  /// What completes a row's last step, of inputs or of weights: finite, and zero where it is one of weights.
-  void pad(std::byte* encoded) const {
-    std::memset(encoded + in_ * size_of(dtype_), 0, (steps_ * per_step() - in_) * size_of(dtype_));
+  /// What completes a row's last step, of inputs or of weights of `size` bytes each: finite, and zero where it is one
+  /// of weights.
+  void pad(std::byte* encoded, std::size_t size) const {
+    std::memset(encoded + in_ * size, 0, (steps_ * per_step() - in_) * size);
   }
 
   std::byte* panel(std::size_t index) const { return weight_.get() + index * panel_bytes_; }
@@ -165,7 +179,7 @@ class PanelMatmul final : public MatmulKernel<float> {
     }
     for (std::size_t column = 0; dtype_ != DType::f32 && column < count; ++column) {
       auto* row = reinterpret_cast<std::byte*>(encoded + column * steps_);
-      pad(row);
+      pad(row, size_of(dtype_));
       if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(row);
     }
     auto* packed = reinterpret_cast<std::uint32_t*>(panel(index));
@@ -221,8 +235,13 @@ class PanelMatmul final : public MatmulKernel<float> {
         kernels::panel_product(input.at<float>(step), input.stride, rows, reinterpret_cast<const float*>(weights),
                                steps, bias, y, stride);
       } else if (dtype_ == DType::bf16) {
-        kernels::bf16_panel_product(input.at<std::uint16_t>(step), input.stride, rows,
-                                    reinterpret_cast<const std::uint16_t*>(weights), steps, bias, y, stride);
+        if (input.size == sizeof(float)) {
+          kernels::bf16_panel_product(input.at<float>(step), input.stride, rows,
+                                      reinterpret_cast<const std::uint32_t*>(weights), steps, bias, y, stride);
+        } else {
+          kernels::bf16_panel_product(input.at<std::uint16_t>(step), input.stride, rows,
+                                      reinterpret_cast<const std::uint16_t*>(weights), steps, bias, y, stride);
+        }
       } else {
         kernels::byte_panel_product(input.at<std::uint8_t>(step), input.stride, rows,
                                     reinterpret_cast<const std::int8_t*>(weights), steps, sums, step != 0);
@@ -245,6 +264,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   void use_onednn(MatmulBackend backend) {
     const bool faster = dtype_ != DType::f32 && active_isa() >= Isa::amx;
     if (backend != MatmulBackend::onednn && (backend != MatmulBackend::automatic || !faster)) return;
+    if (dtype_ == DType::bf16 && active_isa() < Isa::avx512_bf16) return;  // it only emulates it
     onednn_ = make_onednn_product(dtype_, in_, out_, weight_.get(), dtype_ == DType::i8 ? nullptr : bias_.data());
   }
 

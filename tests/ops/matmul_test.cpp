@@ -401,7 +401,6 @@ float to_bf16(float value) {
 }
 
 TEST_P(NarrowMatmulTest, Bf16RoundsWhatItMultiplies) {
-  const bool rounds = compute_dtype(DType::bf16, false) == DType::bf16;
   for (const auto& [in, out] : {std::pair{1u, 1u}, {3u, 65u}, {64u, 64u}, {77u, 200u}, {1025u, 70u}}) {
     const auto weight = random_tensor<float>({out, in}, in);
     const auto bias = random_tensor<float>({out}, out);
@@ -415,7 +414,7 @@ TEST_P(NarrowMatmulTest, Bf16RoundsWhatItMultiplies) {
           double magnitude = std::abs(sum);
           for (std::size_t i = 0; i < in; ++i) {
             const float a = x[row * in + i], b = weight[column * in + i];
-            const double product = rounds ? double(to_bf16(a)) * double(to_bf16(b)) : double(a) * double(b);
+            const double product = double(to_bf16(a)) * double(to_bf16(b));
             sum += product;
             magnitude += std::abs(product);
           }
@@ -450,11 +449,7 @@ TEST(MatmulBackendTest, NarrowTypesTakeLessMemory) {
   const auto bytes = [&](DType dtype) { return PackedMatrix<float>({test::stored(weight)}, {}, {{}, dtype}).bytes(); };
   EXPECT_LT(bytes(DType::i8), bytes(DType::f32) * 3 / 10);
   EXPECT_EQ(bytes(DType::f16), bytes(DType::f32));
-  if (compute_dtype(DType::bf16, false) == DType::bf16) {
-    EXPECT_LT(bytes(DType::bf16), bytes(DType::f32) * 6 / 10);
-  } else {
-    EXPECT_EQ(bytes(DType::bf16), bytes(DType::f32));
-  }
+  EXPECT_LT(bytes(DType::bf16), bytes(DType::f32) * 6 / 10);
 }
 
 TEST(MatmulBackendTest, ComputesInTypesThatAreThere) {
@@ -463,7 +458,7 @@ TEST(MatmulBackendTest, ComputesInTypesThatAreThere) {
   EXPECT_EQ(compute_dtype({}, true), DType::i8);
   EXPECT_EQ(compute_dtype(DType::f16, false), DType::f32);
   EXPECT_EQ(compute_dtype(DType::i8, false), DType::i8);
-  EXPECT_EQ(compute_dtype(DType::bf16, false), active_isa() >= Isa::avx512_bf16 ? DType::bf16 : DType::f32);
+  EXPECT_EQ(compute_dtype(DType::bf16, false), DType::bf16);
   test::expect_error<ArgumentError>([] { compute_dtype(DType::i16, false); },
                                     {"expected F32, BF16, F16 or I8", "got I16"});
   test::expect_error<ArgumentError>(

@@ -17,7 +17,7 @@ enum class Isa : std::uint8_t {
   avx2,         ///< with FMA and F16C
   avx512,       ///< F, BW, CD, DQ, VL
   avx512_vnni,  ///< with int8 dot products
-  avx512_bf16,  ///< with bf16 dot products
+  avx512_bf16,  ///< with bf16 dot products that are faster than f32's, as AMD has
   amx,          ///< with AMX tiles for bf16 and int8
 };
 

@@ -36,8 +36,7 @@ struct BuildOptions {
 };
 
 /// The type that products really compute in when asked for `dtype`, with weights that are stored as i8 (`quantized`) or
-/// not: bf16 needs AVX-512 BF16, and is f32 elsewhere; f16 is a type to store, and is f32. Throws ArgumentError for a
-/// type other than f32, bf16, f16 and i8.
+/// not: f16 is a type to store, and is f32. Throws ArgumentError for a type other than f32, bf16, f16 and i8.
 DType compute_dtype(std::optional<DType> dtype, bool quantized);
 
 namespace detail {
