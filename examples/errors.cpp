@@ -14,7 +14,7 @@ std::string answer(bertgen::Session& session, const bertgen::Tokenizer& tokenize
   std::jthread watch([&cancel](const std::stop_token& answered) {
     std::mutex mutex;
     std::unique_lock lock(mutex);
-    std::condition_variable_any().wait_for(lock, answered, std::chrono::seconds(10), [] { return false; });
+    std::condition_variable_any().wait_for(lock, answered, std::chrono::minutes(1), [] { return false; });
     cancel.request_stop();
   });
   bertgen::GenerateInputs inputs;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <stdexcept>
 #include <thread>
 
@@ -256,18 +255,23 @@ TEST_F(BertgenTest, CancelLastsUntilReset) {
 }
 
 TEST_F(BertgenTest, AnotherThreadCancelsACallThatRuns) {
-  std::atomic<bool> running = false;
+  struct Steps {
+    std::atomic<bool> running = false;
+    std::atomic<bool> cancelled = false;
+  } steps;
   std::thread other([&] {
-    while (!running) std::this_thread::yield();
+    while (!steps.running) std::this_thread::yield();
     bertgen_session_cancel(session_);
+    steps.cancelled = true;
   });
-  bertgen_on_text waits = [](void* begun, std::size_t, const char*, std::size_t) {
-    *static_cast<std::atomic<bool>*>(begun) = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  bertgen_on_text waits = [](void* data, std::size_t, const char*, std::size_t) {
+    auto* const shared = static_cast<Steps*>(data);
+    shared->running = true;
+    while (!shared->cancelled) std::this_thread::yield();
     return 0;
   };
   bertgen_output* output = nullptr;
-  EXPECT_EQ(bertgen_generate(session_, &text_, 1, R"({"max_new_tokens": 14})", waits, &running, &output, nullptr),
+  EXPECT_EQ(bertgen_generate(session_, &text_, 1, R"({"max_new_tokens": 14})", waits, &steps, &output, nullptr),
             BERTGEN_ERROR_CANCELLED);
   EXPECT_EQ(output, nullptr);
   other.join();

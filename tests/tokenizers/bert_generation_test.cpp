@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -118,6 +117,7 @@ TEST(BertGenerationTokenizerTest, RandomBytesGiveConsistentOffsets) {
   }
 }
 
+// Quadratic time would be hours, which ctest ends.
 TEST(BertGenerationTokenizerTest, LongHostileTextsTakeLinearTime) {
   constexpr std::size_t size = 1 << 20;
   const auto repeat = [](std::string_view part) {
@@ -129,11 +129,7 @@ TEST(BertGenerationTokenizerTest, LongHostileTextsTakeLinearTime) {
     const BertGenerationTokenizer tokenizer(data / model);
     for (const char* part : {"a", " ", "<s>", "<s> ", "<", "\u00e9", "\xff", "the river "}) {
       const std::string text = repeat(part);
-      const auto start = std::chrono::steady_clock::now();
       const Encoding encoding = tokenizer.encode(text);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      // Measured under 1 s; quadratic time would be hours. The room is for sanitizers.
-      EXPECT_LT(seconds.count(), 30) << model << " " << part;
       if (!encoding.offsets.empty()) {
         EXPECT_LE(encoding.offsets.back().end, text.size());
       }

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -141,6 +140,7 @@ TEST(BertTokenizerTest, RandomBytesGiveConsistentOffsets) {
   }
 }
 
+// Quadratic time would be hours, which ctest ends.
 TEST(BertTokenizerTest, LongHostileTextsTakeLinearTime) {
   constexpr std::size_t size = 1 << 20;
   const SmallVocabulary vocabulary;
@@ -153,11 +153,7 @@ TEST(BertTokenizerTest, LongHostileTextsTakeLinearTime) {
          {"a", " ", "#", "##", "\u0301", "\u302e\u0316", "\xff", "[", "[SEP]", "<x> ", "\ud55c", "a "}) {
       std::string text;
       while (text.size() < size) text += part;
-      const auto start = std::chrono::steady_clock::now();
       const Encoding encoding = tokenizer.encode(text);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      // Measured under 1 s; quadratic time would be hours. The room is for sanitizers.
-      EXPECT_LT(seconds.count(), 30) << part;
       EXPECT_GE(encoding.size(), 2U);
     }
   }
