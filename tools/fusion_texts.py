@@ -13,9 +13,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from wikisplit import split_sentences, words
-
-NGRAM = 8  # a text sentence that shares this many words in a row with dev or test is left out
+from mine_splits import documents
+from wikisplit import ngrams, split_sentences
 
 
 # --- Plain text ------------------------------------------------------------------------------------------
@@ -44,7 +43,14 @@ def _json_texts(node):
 
 
 def _paragraphs(archive):
-    """The paragraphs of one archive; which members hold prose, and in what form, is told by their names."""
+    """The paragraphs of one archive; which members hold prose, and in what form, is told by their names.
+
+    A folder, not an archive, holds what WikiExtractor wrote.
+    """
+    if archive.is_dir():
+        for _, paragraphs in documents(archive):
+            yield from (paragraph for paragraph in paragraphs if len(paragraph) > 60)
+        return
     with zipfile.ZipFile(archive) as files:
         for name in files.namelist():
             if re.search(r"(inaugural|state_union)/\d{4}.*\.txt$", name):  # nltk_data: latin-1, one per file
@@ -61,10 +67,6 @@ def _paragraphs(archive):
 
 def read_sentences(archives, held_out):
     """The distinct well-formed sentences of the archives, without any that repeats a part of `held_out`."""
-    def ngrams(text):
-        tokens = [w for w in words(text) if w[0].isalnum()]
-        return set(zip(*(tokens[i:] for i in range(NGRAM))))
-
     banned = set().union(*(ngrams(text) for pair in held_out for text in (pair.source, pair.target)))
     found = {}
     for archive in archives:

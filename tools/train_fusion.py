@@ -14,6 +14,8 @@ nltk/nltk_data. What happens, each step kept in --work and not done again where 
   5. fuser        trained on pairs made by rule, on the splitter's pairs, and more and more on WikiSplit
   6. own outputs  of the fuser's samples for each WikiSplit pair, the one most like the reference (by SARI)
   7. finisher     the fuser trained on, mostly on WikiSplit and its own best outputs
+  8. tuner        with --more or --mined, the finisher trained a little on those pairs and WikiSplit's;
+                  --start takes any earlier checkpoint's folder instead of 1 to 7, and its vocabulary
 """
 
 import argparse
@@ -31,10 +33,11 @@ import numpy as np
 import sentencepiece
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from transformers import BertGenerationConfig, EncoderDecoderConfig, EncoderDecoderModel, GenerationConfig
 
 from fusion_texts import Renamer, cut_by_rule, read_sentences
-from wikisplit import load_splits, measure, sari, split_sentences, words, words_kept
+from wikisplit import load_splits, measure, read_more, sari, split_sentences, words, words_kept
 
 PAD, EOS, BOS, UNK = range(4)
 FIRST_PIECE = 4
@@ -217,10 +220,12 @@ def loss_of(model, source, target, shift, smoothing):
     return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=smoothing)
 
 
-def train(args, name, model, pools, plan, pieces, rate, steps, minutes, dev=()):
+def train(args, name, model, pools, plan, pieces, rate, steps, minutes, dev=(), batch=None, warm=500,
+          hold=0.3):
     """Trains the model on the pools along the plan; returns the average of its late weights.
 
-    The plan and the learning rate go by the share of the steps done, or of the time, whichever is further on.
+    The plan and the learning rate go by the share of the steps done, or of the time, whichever is further on;
+    the rate rises over `warm` steps and falls once the share `hold` of the run is over.
     With `dev` pairs, the average is measured now and then, and the one with the best SARI is returned.
     """
     torch.manual_seed(args.seed)
@@ -233,7 +238,7 @@ def train(args, name, model, pools, plan, pieces, rate, steps, minutes, dev=()):
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01},
                                    {"params": vectors, "weight_decay": 0.0}],
                                   lr=rate, betas=(0.9, 0.98), fused=device.type == "cuda")
-    data = Examples(pools, plan, pieces, args.batch, args.seed)
+    data = Examples(pools, plan, pieces, batch or args.batch, args.seed)
     loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=args.workers,
                                          pin_memory=device.type == "cuda", prefetch_factor=16)
     best, best_sari = None, -1.0
@@ -243,8 +248,9 @@ def train(args, name, model, pools, plan, pieces, rate, steps, minutes, dev=()):
         if done >= 1:
             break
         data.done.fill_(done)
-        factor = min(1, (step + 1) / 500)
-        factor *= 1 if done < 0.3 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.3) / 0.7))
+        factor = min(1, (step + 1) / warm)
+        fall = max(0, done - hold) / (1 - hold)
+        factor *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall))
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
         model.train()
@@ -306,6 +312,12 @@ FINISHER = [
     (0.7, dict(single=1, rule=4, made=45, real=25, best=25), 0.1),
     (1.0, dict(single=1, rule=4, made=25, real=35, best=35), 0.0),
 ]
+TUNER = [  # to the end without mined pairs: their ways of joining are others than WikiSplit's
+    (0.0, dict(all=45, mined=40, rule=12, single=3), 0.0),
+    (0.7, dict(all=61, mined=30, rule=7, single=2), 0.0),
+    (0.75, dict(all=88, mined=8, rule=3, single=1), 0.0),
+    (1.0, dict(all=97, rule=2, single=1), 0.0),
+]
 
 
 def several(sentences, rng):
@@ -366,12 +378,16 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wikisplit", type=Path, required=True, help="folder of the two .tsv files")
-    parser.add_argument("--text", type=Path, nargs="*", default=[], help="archives of plain text")
+    parser.add_argument("--text", type=Path, nargs="*", default=[],
+                        help="archives of plain text, or folders of WikiExtractor's output")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more WikiSplit rows: test.tsv")
+    parser.add_argument("--mined", type=Path, nargs="*", default=[], help="pairs of mine_splits.py")
+    parser.add_argument("--start", type=Path, help="a checkpoint's folder to tune, instead of steps 1 to 7")
     parser.add_argument("--output", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--work", type=Path, default=Path("fusion-work"), help="keeps each step's result")
-    parser.add_argument("--steps", type=int, nargs=4, default=(1800, 1000, 2200, 1600),
-                        help="of copier, splitter, fuser, finisher")
-    parser.add_argument("--minutes", type=float, nargs=4, default=(1e6,) * 4, help="limits for the same")
+    parser.add_argument("--steps", type=int, nargs=5, default=(1800, 1000, 2200, 1600, 800),
+                        help="of copier, splitter, fuser, finisher, tuner")
+    parser.add_argument("--minutes", type=float, nargs=5, default=(1e6,) * 5, help="limits for the same")
     parser.add_argument("--batch", type=int, default=24000, help="target pieces in a step, padding included")
     parser.add_argument("--smoothing", type=float, default=0.1)
     parser.add_argument("--vocabulary", type=int, default=4000)
@@ -393,7 +409,10 @@ def main():
     rules = [(cut, s) for s in sentences for cut in {cut_by_rule(s, rng) for _ in range(3)} if cut]
     print(f"{len(real)} real pairs, {len(sentences)} sentences, {len(rules)} pairs made by rule", flush=True)
 
-    vocabulary_file = args.work / "spiece.model"
+    more, mined = ([(pair.source, pair.target) for path in paths for pair in read_more(path, dev + test)]
+                   for paths in (args.more, args.mined))
+
+    vocabulary_file = (args.start or args.work) / "spiece.model"
     if not vocabulary_file.exists():
         train_vocabulary(sentences + [pair.source for pair in real], vocabulary_file, args.vocabulary)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary_file))
@@ -415,35 +434,46 @@ def main():
             "made": lambda: (read_pairs_file(made_file), 2, 0.5),
             "real": lambda: (real_pairs, 12, 0.4),
             "best": lambda: (read_pairs_file(best_file), 8, 0.4),
+            "all": lambda: (real_pairs + more, 8, 0.4),
+            "mined": lambda: (mined, 6, 0.4),
         }[task]()
         return encode_pool(task, pairs, variants, names, pieces, renamer)
 
-    def run(number, name, start, plan, rate, dropout=0.1, dev=()):
+    def run(number, name, start, plan, rate, dropout=0.1, dev=(), **options):
         """The named training from the result of `start`, or its own result where the work folder has it."""
         path = args.work / f"{name}.pt"
         if not path.exists():
             model = new_model(args, len(pieces), dropout)
-            if start:
+            if isinstance(start, Path):
+                # Not strict, because what is tied to the embeddings is not in the file.
+                model.load_state_dict(load_file(start / "model.safetensors"), strict=False)
+            elif start:
                 model.load_state_dict(torch.load(args.work / f"{start}.pt"))
+            plan = [(done, {task: n for task, n in mix.items() if task != "mined" or mined}, swaps)
+                    for done, mix, swaps in plan]
             pools = {task: pool(task) for _, mix, _ in plan for task in mix if task != "random"}
             model = train(args, name, model, pools, plan, pieces, rate, args.steps[number],
-                          args.minutes[number], dev)
+                          args.minutes[number], dev, **options)
             torch.save(model.to("cpu", torch.bfloat16).state_dict(), path)
         model = new_model(args, len(pieces))
         model.load_state_dict(torch.load(path))
         return model.to(args.device)
 
-    run(0, "copier", None, COPIER, 1e-3)
-    if not made_file.exists():
-        splitter = run(1, "splitter", "copier", SPLITTER, 1e-3)
-        write_pairs_file(made_file, make_pairs(splitter, pieces, sentences, rng))
-    fuser = run(2, "fuser", "copier", FUSER, 1e-3)
-    if not best_file.exists():
-        write_pairs_file(best_file, best_outputs(fuser, pieces, real))
-    model = run(3, "finisher", "fuser", FINISHER, 7e-4, dropout=0.2, dev=dev)
+    if not args.start:
+        run(0, "copier", None, COPIER, 1e-3)
+        if not made_file.exists():
+            splitter = run(1, "splitter", "copier", SPLITTER, 1e-3)
+            write_pairs_file(made_file, make_pairs(splitter, pieces, sentences, rng))
+        fuser = run(2, "fuser", "copier", FUSER, 1e-3)
+        if not best_file.exists():
+            write_pairs_file(best_file, best_outputs(fuser, pieces, real))
+        model = run(3, "finisher", "fuser", FINISHER, 7e-4, dropout=0.2, dev=dev)
+    if args.start or more or mined:
+        model = run(4, "tuner", args.start or "finisher", TUNER, 3e-4, dropout=0.15, dev=dev,
+                    batch=args.batch // 6, warm=60, hold=0)
     save(model, args.output, vocabulary_file)
     for beams in (1, 2, 4):
-        report("finisher", model, pieces, dev, num_beams=beams)
+        report("last", model, pieces, dev, num_beams=beams)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,17 @@ def load_splits(folder):
     return train, dev, test
 
 
+def read_more(path, held_out):
+    """The rows of a further file in WikiSplit's form, without those that repeat a part of `held_out`.
+
+    Such a row may be of another date, so eight words in a row in common are enough to drop it.
+    """
+    seen = set().union(*map(_sentences, held_out))
+    banned = set().union(*(ngrams(text) for pair in held_out for text in (pair.source, pair.target)))
+    return [pair for pair in read_pairs(path) if not _sentences(pair) & seen
+            and not (ngrams(pair.source) | ngrams(pair.target)) & banned]
+
+
 # --- Measures --------------------------------------------------------------------------------------------
 
 _TOKEN = re.compile(r"\w+(?:['’.,]\w+)*|[^\w\s]")
@@ -161,6 +172,15 @@ def words_kept(source, output):
     """The share, in percent, of the source's words (marks aside) that the output has too."""
     source, output = (Counter(w for w in words(text) if w[0].isalnum()) for text in (source, output))
     return 100 * (source & output).total() / max(1, source.total())
+
+
+NGRAM = 8  # a text that shares this many words in a row with dev or test is kept out of training
+
+
+def ngrams(text):
+    """All runs of NGRAM words of a text."""
+    tokens = [word for word in words(text) if word[0].isalnum()]
+    return set(zip(*(tokens[i:] for i in range(NGRAM))))
 
 
 def measure(pairs, outputs):
