@@ -99,8 +99,8 @@ bool has_tied_matrix(const NamedTensors& tensors, const std::string& scope, cons
 
 /// As measured (docs/performance.md): without instructions for bytes, int8 gains by what it leaves unread alone.
 std::string_view fastest_type(Isa isa) {
-  const bool bytes = isa >= Isa::avx512_vnni || isa == Isa::sse4;
-  return bytes ? "int8" : "int8 for few rows at a time, f32 for many";
+  if (isa >= Isa::avx512_vnni) return "int8";
+  return isa >= Isa::sse4 ? "int8 for few rows at a time, bf16 for many" : "int8 for few rows at a time, f32 for many";
 }
 
 class Inspector {
