@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from mine_splits import documents
-from wikisplit import ngrams, split_sentences
+from wikisplit import ngrams, ngrams_of_pairs, split_sentences
 
 
 # --- Plain text ------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def _paragraphs(archive):
 
 def read_sentences(archives, held_out):
     """The distinct well-formed sentences of the archives, without any that repeats a part of `held_out`."""
-    banned = set().union(*(ngrams(text) for pair in held_out for text in (pair.source, pair.target)))
+    banned = ngrams_of_pairs(held_out)
     found = {}
     for archive in archives:
         for paragraph in _paragraphs(archive):

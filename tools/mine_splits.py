@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from wikisplit import DELIMITER, detokenise, load_splits, ngrams, split_sentences
+from wikisplit import DELIMITER, detokenise, load_splits, ngrams, ngrams_of_pairs, split_sentences
 
 ENDS = 3  # C's first words that are those of S1 and its last that are those of S2
 FEW = 3  # pairs that one opening of C may give; more are the work of a bot, the same for every town
@@ -144,7 +144,7 @@ def main():
     args = parser.parse_args()
 
     _, dev, test = load_splits(args.wikisplit)
-    banned = set().union(*(ngrams(text) for pair in dev + test for text in (pair.source, pair.target)))
+    banned = ngrams_of_pairs(dev + test)
     openings, sources, targets, count = Counter(), Counter(), Counter(), 0
     with args.output.open("w", encoding="utf-8") as out:
         for triple in mine(*read_versions(args.folders)):
@@ -156,7 +156,7 @@ def main():
                 continue
             if len(split_sentences(one)) > 1 or len(split_sentences(f"{first} {second}")) != 2:
                 continue
-            if any(ngrams(text) & banned for text in (one, f"{first} {second}")):
+            if ngrams(one, f"{first} {second}") & banned:
                 continue
             openings[opening] += 1
             sources[first, second] += 1

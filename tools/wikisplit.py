@@ -115,9 +115,9 @@ def read_more(path, held_out):
     Such a row may be of another date, so eight words in a row in common are enough to drop it.
     """
     seen = set().union(*map(_sentences, held_out))
-    banned = set().union(*(ngrams(text) for pair in held_out for text in (pair.source, pair.target)))
+    banned = ngrams_of_pairs(held_out)
     return [pair for pair in read_pairs(path) if not _sentences(pair) & seen
-            and not (ngrams(pair.source) | ngrams(pair.target)) & banned]
+            and not ngrams(pair.source, pair.target) & banned]
 
 
 # --- Measures --------------------------------------------------------------------------------------------
@@ -177,10 +177,18 @@ def words_kept(source, output):
 NGRAM = 8  # a text that shares this many words in a row with dev or test is kept out of training
 
 
-def ngrams(text):
-    """All runs of NGRAM words of a text."""
-    tokens = [word for word in words(text) if word[0].isalnum()]
-    return set(zip(*(tokens[i:] for i in range(NGRAM))))
+def ngrams(*texts):
+    """All runs of NGRAM words of the texts."""
+    found = set()
+    for text in texts:
+        tokens = [word for word in words(text) if word[0].isalnum()]
+        found.update(zip(*(tokens[i:] for i in range(NGRAM))))
+    return found
+
+
+def ngrams_of_pairs(pairs):
+    """Those of both sides of all pairs."""
+    return ngrams(*(text for pair in pairs for text in (pair.source, pair.target)))
 
 
 def measure(pairs, outputs):

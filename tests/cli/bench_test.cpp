@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <set>
 
-#include "bertgen/core/isa.hpp"
 #include "cli/program.hpp"
 
 namespace bertgen::test {
