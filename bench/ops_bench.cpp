@@ -43,7 +43,7 @@ void matmul(benchmark::State& state, MatmulBackend backend, DType dtype) {
   state.counters["flop/s"] =
       benchmark::Counter(2.0 * static_cast<double>(rows * in * out), benchmark::Counter::kIsIterationInvariantRate);
   state.counters["B/s"] =
-      benchmark::Counter(static_cast<double>(in * out * sizeof(float)), benchmark::Counter::kIsIterationInvariantRate);
+      benchmark::Counter(static_cast<double>(in * out * size_of(dtype)), benchmark::Counter::kIsIterationInvariantRate);
 }
 void sizes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"rows", "in", "out", "threads"})->UseRealTime();
