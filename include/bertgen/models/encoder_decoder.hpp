@@ -252,7 +252,8 @@ class BasicEncoderDecoderModel {
       values.insert(values.end(), row.values().begin(), row.values().end());
       lengths.push_back(row.shape()[0]);
     }
-    return {Shape{values.size() / hidden, hidden}, std::move(values)};
+    const Shape shape{values.size() / hidden, hidden};
+    return {shape, std::move(values)};
   }
 
   /// transformers' shift_tokens_right: the start token, then the labels without their last, −100 become padding, which
