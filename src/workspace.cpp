@@ -39,8 +39,9 @@ void* Workspace::allocate(std::size_t bytes) {
     block_ = next;
     used_ = 0;
   }
-  const auto address = reinterpret_cast<std::uintptr_t>(blocks_[block_].memory.get());
-  void* memory = reinterpret_cast<void*>(align_up(address) + used_);
+  std::byte* block = blocks_[block_].memory.get();
+  const auto address = reinterpret_cast<std::uintptr_t>(block);
+  void* memory = block + (align_up(address) - address) + used_;
   used_ += wanted;
   return memory;
 }

@@ -98,7 +98,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   };
 
   /// Inputs of a step: what fits four bytes.
-  std::size_t per_step() const { return sizeof(std::uint32_t) / size_of(dtype_); }
+  std::size_t per_step() const { return dtype_ == DType::f32 ? 1 : dtype_ == DType::bf16 ? 2 : 4; }
 
   /// Whether inputs of bf16 are multiplied as pairs, or else as floats.
   bool pairs() const {
