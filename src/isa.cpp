@@ -11,6 +11,10 @@
 #if HWY_ARCH_X86
 #include <cpuid.h>
 #endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #ifdef BERTGEN_WITH_ONEDNN
 #include <dnnl.hpp>
 #endif
@@ -49,9 +53,20 @@ bool is_intel() {
 bool has_vnni() { return (Features().ecx >> 11 & 1u) != 0; }
 bool has_bf16() { return has_vnni() && (Features().eax1 >> 5 & 1u) != 0; }
 bool has_fast_bf16() { return has_bf16() && !is_intel(); }
+/// Linux lets a process use AMX's tiles once it has asked to: they make what is saved of a thread larger. It says no
+/// where a thread's stack for signals is too small for that.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
 bool has_amx() {
   const unsigned edx = Features().edx;
-  return has_bf16() && (edx >> 22 & 1u) != 0 && (edx >> 24 & 1u) != 0 && (edx >> 25 & 1u) != 0;  // bf16, tile, int8
+  const bool present = (edx >> 22 & 1u) != 0 && (edx >> 24 & 1u) != 0 && (edx >> 25 & 1u) != 0;  // bf16, tile, int8
+  return has_bf16() && present && may_use_tiles();
 }
 
 constexpr std::array table = {
@@ -76,6 +91,8 @@ const Entry* find(Isa isa) {
 
 /// The best set allowed; what set_isa() chose.
 std::atomic<Isa> cap{Isa::amx};
+/// What active_isa() answers, once it was asked: kernels do, all the time.
+std::atomic<int> active{-1};
 
 /// What this CPU and build support, worst first. Asked once: a virtual machine takes its time to answer for its CPU.
 const std::vector<Isa>& in_cpu() {
@@ -135,7 +152,10 @@ std::vector<Isa> supported_isas() {
 }
 
 Isa active_isa() {
-  return *std::find_if(in_cpu().rbegin(), in_cpu().rend(), [](Isa isa) { return isa <= cap.load(); });
+  if (const int known = active.load(std::memory_order_relaxed); known >= 0) return static_cast<Isa>(known);
+  const Isa best = *std::find_if(in_cpu().rbegin(), in_cpu().rend(), [](Isa isa) { return isa <= cap.load(); });
+  active = static_cast<int>(best);
+  return best;
 }
 
 void set_isa(Isa isa) {
@@ -153,6 +173,7 @@ void set_isa(Isa isa) {
   // Highway numbers its targets from the best up: this keeps the wanted one and all below it.
   hwy::SetSupportedTargetsForTest((hwy::SupportedTargets() & ~(entry->highway - 1)) | entry->highway);
   cap = isa;
+  active = static_cast<int>(isa);
 }
 
 }  // namespace bertgen

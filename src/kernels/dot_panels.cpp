@@ -1,5 +1,5 @@
-// Products of bf16 and of bytes by the instructions of AVX-512 BF16 and VNNI, which Highway 1.0 does not have: each
-// adds the products of four bytes' worth of inputs, exactly those of a panel's step, to a sum.
+// Products of bf16 and of bytes by the instructions of AVX-512 BF16, VNNI and AMX, which Highway 1.0 does not have:
+// each adds the products of four bytes' worth of inputs, exactly those of a panel's step, to a sum.
 #include <algorithm>
 
 #include "bertgen/core/isa.hpp"
@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <type_traits>
 #endif
 
 namespace bertgen::kernels {
@@ -107,28 +108,171 @@ BERTGEN_DOT void multiply(const DotProduct<typename Dot::Sum>& product, std::siz
   }
 }
 
+#define BERTGEN_TILES __attribute__((target("avx512f,avx512vnni,avx512bf16,amx-tile,amx-bf16,amx-int8")))
+#define BERTGEN_TILES_INLINE BERTGEN_TILES __attribute__((always_inline)) inline
+
+/// How many rows each of AMX's tiles has, as the instruction LDTILECFG reads it; all are 64 bytes wide.
+struct TileConfig {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16];
+};
+
+constexpr std::size_t tile_side =
+    16;  // rows of a tile, its columns of four bytes, and a panel's steps in one of weights
+
+BERTGEN_TILES void load_configuration(const TileConfig& config) {
+  __asm__ volatile("" : : "r"(&config) : "memory");  // GCC's intrinsic does not say that all of it is read
+  _tile_loadconfig(&config);
+}
+BERTGEN_TILES void release_tiles() { _tile_release(); }
+
+// Where two threads share a core, AMX's unit gives each half of its registers: as many as there are tiles by name. Then
+// only a product that leaves some names unused may load a tile while another that it replaces is still read, and not
+// wait; all eight tiles would take up to twice as long. These products use six, and four.
+
+// Tiles are named by number in the source text, so these cannot be functions.
+#define BERTGEN_TILE_ADD(sums, inputs, weights) \
+  if constexpr (std::is_same_v<Sum, float>) {   \
+    _tile_dpbf16ps(sums, inputs, weights);      \
+  } else {                                      \
+    _tile_dpbusd(sums, inputs, weights);        \
+  }
+#define BERTGEN_TILE_LOAD(tile, from, stride) _tile_loadd(tile, from, static_cast<long>(stride))
+#define BERTGEN_TILE_STORE(tile, to, stride) _tile_stored(tile, to, static_cast<long>(stride))
+
+constexpr std::size_t weights_stride = step_bytes * panel_columns;
+constexpr std::size_t tile_width = step_bytes * tile_side;  // bytes of a row
+
+/// 32 rows by 32 columns of a panel. Tiles 0 to 3 are sums, 4 inputs, 5 weights.
+template <typename Sum>
+BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column) {
+  const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
+  const Sum* start = product.start + row * product.start_stride + column;
+  const Sum* start2 = start + tile_side * product.start_stride;
+  BERTGEN_TILE_LOAD(0, start, start_stride);
+  BERTGEN_TILE_LOAD(1, start + tile_side, start_stride);
+  BERTGEN_TILE_LOAD(2, start2, start_stride);
+  BERTGEN_TILE_LOAD(3, start2 + tile_side, start_stride);
+  const std::byte* x = product.x + row * product.x_stride;
+  const std::byte* x2 = x + tile_side * product.x_stride;
+  const std::byte* w = product.panel + column * step_bytes;
+  for (std::size_t step = 0; step < product.steps; step += tile_side) {
+    BERTGEN_TILE_LOAD(4, x, product.x_stride);
+    BERTGEN_TILE_LOAD(5, w, weights_stride);
+    BERTGEN_TILE_ADD(0, 4, 5);
+    BERTGEN_TILE_LOAD(5, w + tile_width, weights_stride);
+    BERTGEN_TILE_ADD(1, 4, 5);
+    BERTGEN_TILE_LOAD(4, x2, product.x_stride);
+    BERTGEN_TILE_ADD(3, 4, 5);
+    BERTGEN_TILE_LOAD(5, w, weights_stride);
+    BERTGEN_TILE_ADD(2, 4, 5);
+    x += tile_width;
+    x2 += tile_width;
+    w += tile_side * weights_stride;
+  }
+  Sum* y = product.y + row * product.y_stride + column;
+  Sum* y2 = y + tile_side * product.y_stride;
+  BERTGEN_TILE_STORE(0, y, y_stride);
+  BERTGEN_TILE_STORE(1, y + tile_side, y_stride);
+  BERTGEN_TILE_STORE(2, y2, y_stride);
+  BERTGEN_TILE_STORE(3, y2 + tile_side, y_stride);
+}
+
+/// Up to 16 rows, as many as the tiles have, by 32 columns of a panel. Tiles 0 and 1 are sums, 4 inputs, 5 weights.
+template <typename Sum>
+BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column) {
+  const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
+  const Sum* start = product.start + row * product.start_stride + column;
+  BERTGEN_TILE_LOAD(0, start, start_stride);
+  BERTGEN_TILE_LOAD(1, start + tile_side, start_stride);
+  const std::byte* x = product.x + row * product.x_stride;
+  const std::byte* w = product.panel + column * step_bytes;
+  for (std::size_t step = 0; step < product.steps; step += tile_side) {
+    BERTGEN_TILE_LOAD(4, x, product.x_stride);
+    BERTGEN_TILE_LOAD(5, w, weights_stride);
+    BERTGEN_TILE_ADD(0, 4, 5);
+    BERTGEN_TILE_LOAD(5, w + tile_width, weights_stride);
+    BERTGEN_TILE_ADD(1, 4, 5);
+    x += tile_width;
+    w += tile_side * weights_stride;
+  }
+  Sum* y = product.y + row * product.y_stride + column;
+  BERTGEN_TILE_STORE(0, y, y_stride);
+  BERTGEN_TILE_STORE(1, y + tile_side, y_stride);
+}
+
+/// By AMX: float sums of bf16, or integer sums of bytes. `steps` of the product is a multiple of 16.
+template <typename Sum>
+BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t rows, Tiles& tiles) {
+  constexpr std::size_t half = panel_columns / 2;
+  std::size_t row = 0;
+  for (; row + 2 * tile_side <= rows; row += 2 * tile_side) {
+    tiles.set_up(tile_side);
+    two_by_two(product, row, 0);
+    two_by_two(product, row, half);
+  }
+  for (; row < rows; row += tile_side) {
+    tiles.set_up(std::min(tile_side, rows - row));
+    one_by_two(product, row, 0);
+    one_by_two(product, row, half);
+  }
+}
+
+#undef BERTGEN_TILE_ADD
+#undef BERTGEN_TILE_LOAD
+#undef BERTGEN_TILE_STORE
+
 }  // namespace
 
-void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
-                        std::size_t steps, const float* bias, float* y, std::size_t y_stride) {
-  multiply<Bf16Pairs>(
-      {reinterpret_cast<const std::byte*>(x), x_stride * sizeof *x, reinterpret_cast<const std::byte*>(panel), steps,
-       bias == nullptr ? y : bias, bias == nullptr ? y_stride : 0, y, y_stride},
-      rows);
+Tiles::~Tiles() {
+  if (rows_ != 0) release_tiles();
 }
 
-void vnni_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        std::size_t steps, std::int32_t* sums, bool add) {
+void Tiles::set_up(std::size_t rows) {
+  if (rows == rows_) return;
+  const auto few = static_cast<std::uint8_t>(rows);
+  load_configuration({.rows = {few, few, few, few, few, static_cast<std::uint8_t>(tile_side)}});
+  rows_ = rows;
+}
+
+void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
+                        std::size_t steps, const float* bias, float* y, std::size_t y_stride, Tiles& tiles) {
+  const DotProduct<float> product{reinterpret_cast<const std::byte*>(x),
+                                  x_stride * sizeof *x,
+                                  reinterpret_cast<const std::byte*>(panel),
+                                  steps,
+                                  bias == nullptr ? y : bias,
+                                  bias == nullptr ? y_stride : 0,
+                                  y,
+                                  y_stride};
+  if (active_isa() >= Isa::amx) return multiply_tiles(product, rows, tiles);
+  multiply<Bf16Pairs>(product, rows);
+}
+
+void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
+                            std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
   constexpr std::int32_t zeros[panel_columns] = {};
-  multiply<ByteFours>({reinterpret_cast<const std::byte*>(x), x_stride, reinterpret_cast<const std::byte*>(panel),
-                       steps, add ? sums : zeros, add ? panel_columns : 0, sums, panel_columns},
-                      rows);
+  const DotProduct<std::int32_t> product{reinterpret_cast<const std::byte*>(x),
+                                         x_stride,
+                                         reinterpret_cast<const std::byte*>(panel),
+                                         steps,
+                                         add ? sums : zeros,
+                                         add ? panel_columns : 0,
+                                         sums,
+                                         panel_columns};
+  if (active_isa() >= Isa::amx) return multiply_tiles(product, rows, tiles);
+  multiply<ByteFours>(product, rows);
 }
 #else
+Tiles::~Tiles() {}
+void Tiles::set_up(std::size_t) {}
 void bf16_panel_product(const std::uint16_t*, std::size_t, std::size_t, const std::uint16_t*, std::size_t, const float*,
-                        float*, std::size_t) {}
-void vnni_panel_product(const std::uint8_t*, std::size_t, std::size_t, const std::int8_t*, std::size_t, std::int32_t*,
-                        bool) {}
+                        float*, std::size_t, Tiles&) {}
+void dot_byte_panel_product(const std::uint8_t*, std::size_t, std::size_t, const std::int8_t*, std::size_t,
+                            std::int32_t*, bool, Tiles&) {}
 #endif
 
 }  // namespace bertgen::kernels

@@ -1,4 +1,4 @@
-// The float kernels that are compiled once per instruction set and chosen at run time. Pointers and sizes only, so
+// The kernels that are compiled once per instruction set and chosen at run time. Pointers and sizes only, so
 // that nothing with inline code of its own (std, Eigen) is compiled under an instruction set's flags.
 #pragma once
 
@@ -37,6 +37,24 @@ std::size_t arg_max(const float* x, std::size_t count);
 /// Columns of a panel: 64 outputs of a matrix, [steps, 64] of four bytes: one float, two bf16 or four int8 inputs of
 /// each. A product streams through it.
 inline constexpr std::size_t panel_columns = 64;
+/// Steps that AMX takes at a time, and that the products which may use it are given a multiple of.
+inline constexpr std::size_t step_padding = 16;
+
+/// What AMX's tiles are set up for, so that one product after another need not do it anew, which takes as long as some
+/// tiles' work. Of one thread; without AMX it does nothing.
+class Tiles {
+ public:
+  Tiles() = default;
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+  ~Tiles();
+
+  /// Sets the tiles up for so many rows, up to 16.
+  void set_up(std::size_t rows);
+
+ private:
+  std::size_t rows_ = 0;
+};
 
 /// y[r][c] = bias[c] + Σ_k x[r][k] · panel[k][c] for all 64 columns c and k < depth; without a bias (null), y[r][c] +=
 /// the sum. Each sum runs over k in rising order, so a row's bits depend neither on the rows beside it nor on how depth
@@ -46,15 +64,17 @@ void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const
 /// The same for a panel of pairs of bf16 bits and inputs that bf16 holds; `steps` counts pairs.
 void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, const std::uint32_t* panel,
                         std::size_t steps, const float* bias, float* y, std::size_t y_stride);
-/// The same, with inputs as bits, too. Needs AVX-512 BF16, which adds the products of a pair in one instruction.
+/// The same, with inputs as bits, too, and `steps` a multiple of step_padding. Needs AVX-512 BF16 or AMX, which add the
+/// products of a pair, or of 32 inputs, in one instruction.
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
-                        std::size_t steps, const float* bias, float* y, std::size_t y_stride);
-/// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs; sums: [rows, 64].
+                        std::size_t steps, const float* bias, float* y, std::size_t y_stride, Tiles& tiles);
+/// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs, a multiple of step_padding; sums:
+/// [rows, 64].
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        std::size_t steps, std::int32_t* sums, bool add);
-/// The same. Needs AVX-512 VNNI.
-void vnni_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        std::size_t steps, std::int32_t* sums, bool add);
+                        std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
+/// The same. Needs AVX-512 VNNI or AMX.
+void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
+                            std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
 
 /// A panel of `steps` steps from `count` rows, up to 64; zero where there is no row.
 void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel);

@@ -214,8 +214,10 @@ void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, 
   HWY_DYNAMIC_DISPATCH(Bf16Panel)(x, x_stride, rows, panel, steps, bias, y, y_stride);
 }
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        std::size_t steps, std::int32_t* sums, bool add) {
-  if (active_isa() >= Isa::avx512_vnni) return vnni_panel_product(x, x_stride, rows, panel, steps, sums, add);
+                        std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
+  if (active_isa() >= Isa::avx512_vnni) {
+    return dot_byte_panel_product(x, x_stride, rows, panel, steps, sums, add, tiles);
+  }
   HWY_DYNAMIC_DISPATCH(BytePanel)(x, x_stride, rows, panel, steps, sums, add);
 }
 

@@ -1,5 +1,5 @@
 // Weights in panels of 64 outputs (kernels/kernels.hpp), of float, bf16 or int8; multiplied by this library's kernels,
-// or by oneDNN where it is faster.
+// or by oneDNN where it is asked for.
 #include <algorithm>
 #include <cstring>
 
@@ -14,17 +14,15 @@ namespace {
 
 using kernels::panel_columns;
 using kernels::round_up;
+using kernels::step_padding;
 
-// A block is `row_block` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
-// keeps while all rows pass by them, and up to 240 KB of input beside it.
-constexpr std::size_t kernel_rows = 6;  // that the kernels multiply at a time
-constexpr std::size_t row_block = 20 * kernel_rows;
+// A block is up to `row_block` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
+// keeps while all rows pass by them, and up to 256 KB of input beside it.
+constexpr std::size_t row_block = 256;
 constexpr std::size_t step_block = 512;
 // Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
 // primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
 [[maybe_unused]] constexpr std::size_t onednn_rows = 64;
-// oneDNN reads panels in blocks of so many steps.
-constexpr std::size_t step_padding = 16;
 // Work below which a second thread costs more than it saves (about 2 µs): multiply-adds, and elements passed over.
 constexpr std::size_t product_grain = 65536;
 constexpr std::size_t element_grain = 8192;
@@ -40,7 +38,7 @@ class PanelMatmul final : public MatmulKernel<float> {
         in_(weight.in()),
         out_(weight.out()),
         panels_(round_up(out_, panel_columns) / panel_columns),
-        steps_(round_up(in_, per_step()) / per_step()),
+        steps_(round_up(in_, inputs_padding()) / per_step()),
         panel_bytes_(round_up(steps_, step_padding) * panel_columns * sizeof(std::uint32_t)),
         weight_(allocate_pages(panels_ * panel_bytes_, huge_weights)),
         bias_(std::move(bias)) {
@@ -61,16 +59,20 @@ class PanelMatmul final : public MatmulKernel<float> {
 #ifdef BERTGEN_WITH_ONEDNN
     if (onednn_ != nullptr) return multiply_by_onednn(input, rows, y, activation, workspace);
 #endif
-    const std::size_t blocks = round_up(rows, row_block) / row_block;
+    // Rows that the kernels multiply at a time.
+    const std::size_t kernel_rows = dtype_ != DType::f32 && active_isa() >= Isa::amx ? 32 : 6;
+    const std::size_t most = row_block / kernel_rows * kernel_rows;
+    const std::size_t blocks = round_up(rows, most) / most;
     // As good as equal, lest the thread with the last of them have less to do.
     const std::size_t block = round_up((rows + blocks - 1) / blocks, kernel_rows);
     const std::size_t tasks = blocks * panels_;
     const std::size_t least =
         std::max<std::size_t>(1, product_grain * tasks / std::max<std::size_t>(1, rows * in_ * out_));
     parallel_ranges(tasks, least, workspace.threads(), [&](std::size_t first, std::size_t last) {
+      kernels::Tiles tiles;
       for (std::size_t task = first; task < last; ++task) {
         const std::size_t row = task / panels_ * block;
-        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_, y + row * out_, activation);
+        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_, y + row * out_, activation, tiles);
       }
     });
   }
@@ -99,13 +101,15 @@ class PanelMatmul final : public MatmulKernel<float> {
 
   /// Inputs of a step: what fits four bytes.
   std::size_t per_step() const { return dtype_ == DType::f32 ? 1 : dtype_ == DType::bf16 ? 2 : 4; }
+  /// Inputs are filled up to a multiple of this.
+  std::size_t inputs_padding() const { return dtype_ == DType::f32 ? 1 : per_step() * step_padding; }
 
   /// Whether inputs of bf16 are multiplied as pairs, or else as floats.
   bool pairs() const {
 #ifdef BERTGEN_WITH_ONEDNN
     if (onednn_ != nullptr) return true;
 #endif
-    return active_isa() == Isa::avx512_bf16;
+    return active_isa() >= Isa::avx512_bf16;
   }
 
   Input prepare(const float* x, std::size_t rows, Workspace::Scope& scope, int threads) const {
@@ -133,8 +137,7 @@ class PanelMatmul final : public MatmulKernel<float> {
     return {values.data(), stride, size, size * per_step(), dtype_ == DType::i8 ? scales.data() : nullptr};
   }
 
-  /// What completes a row's last step, of inputs or of weights of `size` bytes each: finite, and zero where it is one
-  /// of weights.
+  /// What completes a row's last steps, of inputs or of weights of `size` bytes each.
   void pad(std::byte* encoded, std::size_t size) const {
     std::memset(encoded + in_ * size, 0, (steps_ * per_step() - in_) * size);
   }
@@ -186,7 +189,8 @@ class PanelMatmul final : public MatmulKernel<float> {
     const std::uint32_t* columns[panel_columns];
     for (std::size_t column = 0; column < count; ++column) columns[column] = steps + column * steps_;
     kernels::pack_panel(columns, count, steps_, packed);
-    std::memset(packed + steps_ * panel_columns, 0, panel_bytes_ - steps_ * panel_columns * sizeof(std::uint32_t));
+    const std::size_t written = steps_ * panel_columns * sizeof(std::uint32_t);
+    std::memset(panel(index) + written, 0, panel_bytes_ - written);
   }
 
   /// One output's weights in the packed type, bf16 or int8.
@@ -204,18 +208,19 @@ class PanelMatmul final : public MatmulKernel<float> {
   }
 
   /// The columns of one panel for up to row_block rows.
-  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, float* y, Activation activation) const {
+  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, float* y, Activation activation,
+                      kernels::Tiles& tiles) const {
     const std::size_t first = index * panel_columns;
     const std::size_t count = std::min(panel_columns, out_ - first);
     alignas(64) std::byte tile[row_block * panel_columns * sizeof(float)];
     if (dtype_ == DType::i8) {
       auto* sums = reinterpret_cast<std::int32_t*>(tile);
-      add_products(input, rows, index, nullptr, sums, panel_columns);
+      add_products(input, rows, index, nullptr, sums, panel_columns, tiles);
       return finish(sums, panel_columns, rows, first, count, input.scales, y, activation);
     }
     // The last panel may be wider than y.
     float* result = count == panel_columns ? y + first : reinterpret_cast<float*>(tile);
-    add_products(input, rows, index, result, nullptr, count == panel_columns ? out_ : panel_columns);
+    add_products(input, rows, index, result, nullptr, count == panel_columns ? out_ : panel_columns, tiles);
     for (std::size_t row = 0; row < rows; ++row) {
       float* values = y + row * out_ + first;
       if (count != panel_columns) std::copy_n(result + row * panel_columns, count, values);
@@ -225,7 +230,7 @@ class PanelMatmul final : public MatmulKernel<float> {
 
   /// All steps of one panel, a block at a time; into `y`, or for int8 into `sums`.
   void add_products(const Input& input, std::size_t rows, std::size_t index, float* y, std::int32_t* sums,
-                    std::size_t stride) const {
+                    std::size_t stride, kernels::Tiles& tiles) const {
     std::size_t step = 0;
     do {  // once where there is no input: y is the bias then
       const std::size_t steps = std::min(step_block, steps_ - step);
@@ -240,11 +245,11 @@ class PanelMatmul final : public MatmulKernel<float> {
                                       reinterpret_cast<const std::uint32_t*>(weights), steps, bias, y, stride);
         } else {
           kernels::bf16_panel_product(input.at<std::uint16_t>(step), input.stride, rows,
-                                      reinterpret_cast<const std::uint16_t*>(weights), steps, bias, y, stride);
+                                      reinterpret_cast<const std::uint16_t*>(weights), steps, bias, y, stride, tiles);
         }
       } else {
         kernels::byte_panel_product(input.at<std::uint8_t>(step), input.stride, rows,
-                                    reinterpret_cast<const std::int8_t*>(weights), steps, sums, step != 0);
+                                    reinterpret_cast<const std::int8_t*>(weights), steps, sums, step != 0, tiles);
       }
       step += steps;
     } while (step < steps_);
@@ -260,10 +265,8 @@ class PanelMatmul final : public MatmulKernel<float> {
   }
 
 #ifdef BERTGEN_WITH_ONEDNN
-  /// Only AMX multiplies faster than this library's kernels do.
   void use_onednn(MatmulBackend backend) {
-    const bool faster = dtype_ != DType::f32 && active_isa() >= Isa::amx;
-    if (backend != MatmulBackend::onednn && (backend != MatmulBackend::automatic || !faster)) return;
+    if (backend != MatmulBackend::onednn) return;
     if (dtype_ == DType::bf16 && active_isa() < Isa::avx512_bf16) return;  // it only emulates it
     onednn_ = make_onednn_product(dtype_, in_, out_, weight_.get(), dtype_ == DType::i8 ? nullptr : bias_.data());
   }
