@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "bertgen/core/isa.hpp"
 #include "bertgen/ops/activation.hpp"
 #include "bertgen/ops/attention.hpp"
 #include "bertgen/ops/layer_norm.hpp"
@@ -112,9 +113,10 @@ std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float
 template <>
 void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
                       std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
-                      Workspace& workspace) {
+                      Workspace& workspace, DType products) {
   const std::size_t head_dim = queries.cols() / heads;
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+  const bool bf16 = products != DType::f32 && active_isa() >= Isa::avx512_bf16;
   std::size_t work = 0;
   for (const AttentionGroup& group : groups) work += group.query_count * group.key_count * queries.cols();
   const int threads = work < attention_grain ? 1 : workspace.threads();
@@ -123,7 +125,8 @@ void attention<float>(TensorView<const float> queries, TensorView<const float> k
   const std::size_t parts = std::clamp<std::size_t>(tasks_wanted / std::max<std::size_t>(1, groups.size()), 1, heads);
   std::size_t scratch_size = 0;
   for (const AttentionGroup& group : groups) {
-    scratch_size = std::max(scratch_size, kernels::attend_scratch(group.query_count, group.key_count, heads, head_dim));
+    const std::size_t size = kernels::attend_scratch(group.query_count, group.key_count, heads, head_dim, bf16);
+    scratch_size = std::max(scratch_size, kernels::round_up(size, 16));  // each thread's begins at a cache line
   }
   Workspace::Scope scope(workspace);
   const auto scratch = scope.take<float>({static_cast<std::size_t>(threads), scratch_size});
@@ -133,7 +136,7 @@ void attention<float>(TensorView<const float> queries, TensorView<const float> k
     const std::size_t count = heads * (part + 1) / parts - first;
     const auto of_head = [&](auto all) { return all.middle_cols(first * head_dim, count * head_dim).data(); };
     kernels::attend(groups[task / parts], {of_head(queries), queries.row_stride()}, {of_head(keys), keys.row_stride()},
-                    {of_head(values), values.row_stride()}, count, head_dim, scale, of_head(context),
+                    {of_head(values), values.row_stride()}, count, head_dim, scale, bf16, of_head(context),
                     context.row_stride(), scratch.row(thread));
   });
 }

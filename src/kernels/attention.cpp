@@ -20,8 +20,41 @@ namespace {
 constexpr std::size_t widest_vector = 16;  // floats
 // Up to so many queries go key by key; for more, packing keys and values costs less than it saves.
 constexpr std::size_t few_queries = 8;
-// Queries whose scores are held at a time: a multiple of the panel kernel's rows.
+// Queries whose scores are held at a time: a multiple of the panel kernels' rows, of floats and of bf16.
 constexpr std::size_t query_block = 24;
+constexpr std::size_t bf16_query_block = 32;
+
+/// Where a head's parts lie in scratch, in floats; all begin at a cache line.
+struct HeadScratch {
+  std::size_t scores, keys, values, tile, queries, weights, row, size;
+};
+/// For floats: scores [query_block, padded keys], keys in panels of [head_dim, 64], values in panels of [keys, 64], and
+/// a tile [query_block, 64] for columns that are not a whole panel.
+HeadScratch float_scratch(std::size_t keys, std::size_t head_dim) {
+  const std::size_t padded = round_up(keys, panel_columns);
+  HeadScratch at{};
+  at.keys = query_block * padded;
+  at.values = at.keys + head_dim * padded;
+  at.tile = at.values + keys * round_up(head_dim, panel_columns);
+  at.size = at.tile + query_block * panel_columns;
+  return at;
+}
+/// Pairs of bf16, a float's bytes each, that products are given for so many numbers.
+constexpr std::size_t pairs_of(std::size_t count) { return round_up((count + 1) / 2, step_padding); }
+/// For bf16: keys and values are in panels of pairs; queries and weights are rows of pairs, and a row has room for a
+/// key or for two values.
+HeadScratch bf16_scratch(std::size_t keys, std::size_t head_dim) {
+  const std::size_t padded = round_up(keys, panel_columns);
+  HeadScratch at{};
+  at.keys = bf16_query_block * padded;
+  at.values = at.keys + pairs_of(head_dim) * padded;
+  at.tile = at.values + pairs_of(keys) * round_up(head_dim, panel_columns);
+  at.queries = at.tile + bf16_query_block * panel_columns;
+  at.weights = at.queries + bf16_query_block * pairs_of(head_dim);
+  at.row = at.weights + bf16_query_block * pairs_of(keys);
+  at.size = at.row + panel_columns * pairs_of(head_dim);
+  return at;
+}
 }  // namespace
 }  // namespace bertgen::kernels
 #endif
@@ -230,49 +263,142 @@ HWY_INLINE void PackValues(const RowList& values, size_t count, size_t offset, s
   }
 }
 
+/// Softmax of a block's scores of `count` keys, zero for keys that a query does not see; returns how many the block
+/// sees at most.
+HWY_INLINE size_t SoftmaxBlock(const Task& task, size_t begin, size_t rows, size_t count, float* scores,
+                               size_t padded) {
+  size_t longest = 0;
+  for (size_t r = 0; r < rows; ++r) {
+    const size_t seen = task.Seen(begin + r);
+    float* row = scores + r * padded;
+    if (seen != 0) SoftmaxScores(row, seen, task.scale);
+    for (size_t key = seen; key < count; ++key) row[key] = 0.0f;
+    longest = HWY_MAX(longest, seen);
+  }
+  return longest;
+}
+
+/// Calls multiply(panel, y, stride) for the columns of each panel of values; those of one that is not whole go through
+/// `tile`.
+template <class Multiply>
+HWY_INLINE void SumValues(const Task& task, size_t begin, size_t rows, size_t head, float* tile,
+                          const Multiply& multiply) {
+  const size_t head_dim = task.head_dim;
+  float* context = task.context + begin * task.context_stride + head * head_dim;
+  for (size_t column = 0; column < head_dim; column += panel_columns) {
+    const size_t here = HWY_MIN(panel_columns, head_dim - column);
+    const bool whole = here == panel_columns;
+    multiply(column / panel_columns, whole ? context + column : tile, whole ? task.context_stride : panel_columns);
+    for (size_t r = 0; !whole && r < rows; ++r) {
+      std::memcpy(context + column + r * task.context_stride, tile + r * panel_columns, here * sizeof(float));
+    }
+  }
+}
+
 /// Many queries: arithmetic is the limit. Keys and values of a head become the panels of two products.
 void AttendMany(const Task& task, float* scratch) {
   const size_t count = task.group.key_count;
   const size_t head_dim = task.head_dim;
   const size_t padded = round_up(count, panel_columns);
   alignas(64) constexpr float kZeros[panel_columns] = {};
-  float* scores = scratch;  // [query_block, padded]
-  float* key_panels = scores + query_block * padded;
-  float* value_panels = key_panels + head_dim * padded;
-  float* tile = value_panels + count * round_up(head_dim, panel_columns);  // [query_block, 64]
+  const HeadScratch at = float_scratch(count, head_dim);
+  float* scores = scratch + at.scores;
   for (size_t head = 0; head < task.heads; ++head) {
-    PackKeys(task.keys, count, head * head_dim, head_dim, key_panels);
-    PackValues(task.values, count, head * head_dim, head_dim, value_panels);
+    PackKeys(task.keys, count, head * head_dim, head_dim, scratch + at.keys);
+    PackValues(task.values, count, head * head_dim, head_dim, scratch + at.values);
     for (size_t begin = 0; begin < task.group.query_count; begin += query_block) {
       const size_t rows = HWY_MIN(query_block, task.group.query_count - begin);
       for (size_t key = 0; key < count; key += panel_columns) {
-        panel_product(task.queries[begin] + head * head_dim, task.queries.stride, rows, key_panels + head_dim * key,
-                      head_dim, kZeros, scores + key, padded);
+        panel_product(task.queries[begin] + head * head_dim, task.queries.stride, rows,
+                      scratch + at.keys + head_dim * key, head_dim, kZeros, scores + key, padded);
       }
-      size_t longest = 0;
+      const size_t longest = SoftmaxBlock(task, begin, rows, count, scores, padded);
+      SumValues(task, begin, rows, head, scratch + at.tile, [&](size_t panel, float* y, size_t stride) {
+        panel_product(scores, padded, rows, scratch + at.values + panel * panel_columns * count, longest, kZeros, y,
+                      stride);
+      });
+    }
+  }
+}
+
+/// count floats as bf16, and zeros up to `pairs` pairs.
+HWY_INLINE void RoundRow(const float* x, size_t count, size_t pairs, uint16_t* y) {
+  round_to_bf16(x, count, y);
+  std::memset(y + count, 0, (2 * pairs - count) * sizeof(uint16_t));
+}
+
+/// Keys as columns of pairs. `rows`: room for 64 of them.
+HWY_INLINE void PackBf16Keys(const RowList& keys, size_t count, size_t offset, size_t head_dim, uint32_t* rows,
+                             uint32_t* panels) {
+  const size_t pairs = pairs_of(head_dim);
+  const uint32_t* columns[panel_columns];
+  for (size_t i = 0; i < panel_columns; ++i) columns[i] = rows + i * pairs;
+  for (size_t begin = 0; begin < count; begin += panel_columns, panels += pairs * panel_columns) {
+    const size_t here = HWY_MIN(panel_columns, count - begin);
+    for (size_t key = 0; key < here; ++key) {
+      RoundRow(keys[begin + key] + offset, head_dim, pairs, reinterpret_cast<uint16_t*>(rows + key * pairs));
+    }
+    pack_panel(columns, here, pairs, panels);
+  }
+}
+
+/// Values in panels of [pairs of keys, 64], zeros beyond the last key and the last column.
+HWY_INLINE void PackBf16Values(const RowList& values, size_t count, size_t offset, size_t head_dim,
+                               uint32_t* HWY_RESTRICT panels) {
+  alignas(64) uint16_t even[panel_columns], odd[panel_columns];
+  const size_t pairs = pairs_of(count);
+  for (size_t begin = 0; begin < head_dim; begin += panel_columns) {
+    const size_t here = HWY_MIN(panel_columns, head_dim - begin);
+    for (size_t key = 0; key < 2 * pairs; key += 2, panels += panel_columns) {
+      RoundRow(values[HWY_MIN(key, count - 1)] + offset + begin, key < count ? here : 0, panel_columns / 2, even);
+      RoundRow(values[HWY_MIN(key + 1, count - 1)] + offset + begin, key + 1 < count ? here : 0, panel_columns / 2,
+               odd);
+      for (size_t i = 0; i < panel_columns; ++i) panels[i] = even[i] | static_cast<uint32_t>(odd[i]) << 16;
+    }
+  }
+}
+
+/// The same in bf16: queries, keys, values and weights are rounded to it, sums and softmax are of floats.
+void AttendManyBf16(const Task& task, float* scratch) {
+  size_t count = 0;  // keys that some query sees: products run over a few more, which must be finite
+  for (size_t query = 0; query < task.group.query_count; ++query) count = HWY_MAX(count, task.Seen(query));
+  const size_t head_dim = task.head_dim;
+  const size_t padded = round_up(count, panel_columns);
+  const size_t key_pairs = pairs_of(head_dim), value_pairs = pairs_of(count);
+  alignas(64) constexpr float kZeros[panel_columns] = {};
+  const HeadScratch at = bf16_scratch(count, head_dim);
+  float* scores = scratch + at.scores;
+  const auto pairs_at = [scratch](size_t place) { return reinterpret_cast<uint32_t*>(scratch + place); };
+  const auto numbers_at = [scratch](size_t place) { return reinterpret_cast<uint16_t*>(scratch + place); };
+  uint16_t* queries = numbers_at(at.queries);
+  uint16_t* weights = numbers_at(at.weights);
+  Tiles tiles;
+  for (size_t head = 0; head < task.heads; ++head) {
+    PackBf16Keys(task.keys, count, head * head_dim, head_dim, pairs_at(at.row), pairs_at(at.keys));
+    PackBf16Values(task.values, count, head * head_dim, head_dim, pairs_at(at.values));
+    for (size_t begin = 0; begin < task.group.query_count; begin += bf16_query_block) {
+      const size_t rows = HWY_MIN(bf16_query_block, task.group.query_count - begin);
       for (size_t r = 0; r < rows; ++r) {
-        const size_t seen = task.Seen(begin + r);
-        float* row = scores + r * padded;
-        if (seen != 0) SoftmaxScores(row, seen, task.scale);
-        for (size_t key = seen; key < count; ++key) row[key] = 0.0f;
-        longest = HWY_MAX(longest, seen);
+        RoundRow(task.queries[begin + r] + head * head_dim, head_dim, key_pairs, queries + r * 2 * key_pairs);
       }
-      float* context = task.context + begin * task.context_stride + head * head_dim;
-      for (size_t column = 0; column < head_dim; column += panel_columns) {
-        const size_t here = HWY_MIN(panel_columns, head_dim - column);
-        const bool whole = here == panel_columns;
-        panel_product(scores, padded, rows, value_panels + column * count, longest, kZeros,
-                      whole ? context + column : tile, whole ? task.context_stride : panel_columns);
-        for (size_t r = 0; !whole && r < rows; ++r) {
-          std::memcpy(context + column + r * task.context_stride, tile + r * panel_columns, here * sizeof(float));
-        }
+      for (size_t key = 0; key < count; key += panel_columns) {
+        bf16_panel_product(queries, 2 * key_pairs, rows, numbers_at(at.keys + key_pairs * key), key_pairs, kZeros,
+                           scores + key, padded, tiles);
       }
+      const size_t longest = SoftmaxBlock(task, begin, rows, count, scores, padded);
+      for (size_t r = 0; r < rows; ++r) {
+        RoundRow(scores + r * padded, longest, pairs_of(longest), weights + r * 2 * value_pairs);
+      }
+      SumValues(task, begin, rows, head, scratch + at.tile, [&](size_t panel, float* y, size_t stride) {
+        bf16_panel_product(weights, 2 * value_pairs, rows, numbers_at(at.values + panel * panel_columns * value_pairs),
+                           pairs_of(longest), kZeros, y, stride, tiles);
+      });
     }
   }
 }
 
 void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
-            size_t head_dim, float scale, float* context, size_t context_stride, float* scratch) {
+            size_t head_dim, float scale, bool bf16, float* context, size_t context_stride, float* scratch) {
   const size_t first = group.key_index != nullptr ? 0 : group.key_begin;
   const Task task{group,
                   {queries.data + group.query_begin * queries.stride, queries.stride, nullptr},
@@ -285,6 +411,8 @@ void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRo
                   context_stride};
   if (group.query_count <= few_queries) {
     AttendFew(task, scratch);
+  } else if (bf16) {
+    AttendManyBf16(task, scratch);
   } else {
     AttendMany(task, scratch);
   }
@@ -297,16 +425,15 @@ HWY_AFTER_NAMESPACE();
 namespace bertgen::kernels {
 HWY_EXPORT(Attend);
 
-std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim) {
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim, bool bf16) {
   if (queries <= few_queries) return heads * queries * round_up(keys, widest_vector);
-  const std::size_t padded = round_up(keys, panel_columns);
-  return query_block * (padded + panel_columns) + head_dim * padded + keys * round_up(head_dim, panel_columns);
+  return bf16 ? bf16_scratch(keys, head_dim).size : float_scratch(keys, head_dim).size;
 }
 
 void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
-            std::size_t head_dim, float scale, float* context, std::size_t context_stride, float* scratch) {
+            std::size_t head_dim, float scale, bool bf16, float* context, std::size_t context_stride, float* scratch) {
   HWY_DYNAMIC_DISPATCH(Attend)
-  (group, queries, keys, values, heads, head_dim, scale, context, context_stride, scratch);
+  (group, queries, keys, values, heads, head_dim, scale, bf16, context, context_stride, scratch);
 }
 
 }  // namespace bertgen::kernels

@@ -19,7 +19,7 @@ namespace {
 
 // Functions that are inlined into one another must agree on the set. No compiler uses either of the two unasked, so a
 // CPU that has one of them runs its half.
-#define BERTGEN_DOT __attribute__((target("avx512f,avx512vnni,avx512bf16")))
+#define BERTGEN_DOT __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16")))
 #define BERTGEN_DOT_INLINE BERTGEN_DOT __attribute__((always_inline)) inline
 
 /// Pairs of bf16 to float sums; subnormals count as zero.
@@ -108,7 +108,8 @@ BERTGEN_DOT void multiply(const DotProduct<typename Dot::Sum>& product, std::siz
   }
 }
 
-#define BERTGEN_TILES __attribute__((target("avx512f,avx512vnni,avx512bf16,amx-tile,amx-bf16,amx-int8")))
+#define BERTGEN_TILES \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,amx-tile,amx-bf16,amx-int8")))
 #define BERTGEN_TILES_INLINE BERTGEN_TILES __attribute__((always_inline)) inline
 
 /// How many rows each of AMX's tiles has, as the instruction LDTILECFG reads it; all are 64 bytes wide.
@@ -225,7 +226,22 @@ BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t ro
 #undef BERTGEN_TILE_LOAD
 #undef BERTGEN_TILE_STORE
 
+BERTGEN_DOT void round_vectors(const float* x, std::size_t count, std::uint16_t* y) {
+  std::size_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes) {
+    const __m512bh pair = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + lanes), _mm512_loadu_ps(x + i));
+    _mm512_storeu_si512(y + i, reinterpret_cast<__m512i>(pair));
+  }
+  for (; i < count; i += lanes) {
+    const auto mask = static_cast<__mmask16>(count - i < lanes ? (1u << (count - i)) - 1 : 0xffffu);
+    const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + i));
+    _mm256_mask_storeu_epi16(y + i, mask, reinterpret_cast<__m256i>(rounded));
+  }
+}
+
 }  // namespace
+
+void dot_round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) { round_vectors(x, count, y); }
 
 Tiles::~Tiles() {
   if (rows_ != 0) release_tiles();
@@ -267,6 +283,7 @@ void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::si
   multiply<ByteFours>(product, rows);
 }
 #else
+void dot_round_to_bf16(const float*, std::size_t, std::uint16_t*) {}
 Tiles::~Tiles() {}
 void Tiles::set_up(std::size_t) {}
 void bf16_panel_product(const std::uint16_t*, std::size_t, std::size_t, const std::uint16_t*, std::size_t, const float*,

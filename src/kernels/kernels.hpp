@@ -79,9 +79,11 @@ void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::si
 /// A panel of `steps` steps from `count` rows, up to 64; zero where there is no row.
 void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel);
 
-/// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN.
+/// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN. Subnormals may become zero.
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
-/// The same as floats.
+/// The same. Needs AVX-512 BF16.
+void dot_round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
+/// As round_to_bf16(), as floats.
 void round_to_bf16(const float* x, std::size_t count, float* y);
 /// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
 /// element is not finite. The same on every instruction set.
@@ -99,11 +101,12 @@ struct HeadRows {
   std::size_t stride;
 };
 
-/// Floats of scratch that attend() needs for groups of up to `queries` queries and `keys` keys.
-std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim);
+/// Floats of scratch, aligned to 64 bytes, that attend() needs for a group of so many queries and keys.
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim, bool bf16);
 
 /// `heads` neighbouring heads of one group of ops/attention.hpp. `context` has context_stride floats from row to row.
+/// bf16: the products of many queries are of bf16, which needs what bf16_panel_product() of bits needs.
 void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
-            std::size_t head_dim, float scale, float* context, std::size_t context_stride, float* scratch);
+            std::size_t head_dim, float scale, bool bf16, float* context, std::size_t context_stride, float* scratch);
 
 }  // namespace bertgen::kernels

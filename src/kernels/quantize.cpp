@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "bertgen/core/isa.hpp"
 #include "kernels/kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -170,6 +171,7 @@ void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t r
   (sums, sums_stride, rows, count, row_scales, offsets, scales, bias, y, y_stride);
 }
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) {
+  if (active_isa() >= Isa::avx512_bf16) return dot_round_to_bf16(x, count, y);
   HWY_DYNAMIC_DISPATCH(RoundToBf16)(x, count, y);
 }
 void round_to_bf16(const float* x, std::size_t count, float* y) {

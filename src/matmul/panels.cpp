@@ -80,6 +80,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   std::size_t bytes() const override {
     return panels_ * panel_bytes_ + (bias_.size() + scales_.size() + offsets_.size()) * sizeof(float);
   }
+  DType dtype() const override { return dtype_; }
 
  private:
   /// Rows in the type that the weights are multiplied with.

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "bertgen/core/isa.hpp"
 #include "kernels/kernels.hpp"
 #include "support/numbers.hpp"
 
@@ -32,10 +33,11 @@ Inputs<T> random_inputs(std::size_t queries, std::size_t keys, std::size_t heads
 }
 
 template <typename T>
-Tensor<T> attend(const Inputs<T>& inputs, std::span<const AttentionGroup> groups, int threads = 1) {
+Tensor<T> attend(const Inputs<T>& inputs, std::span<const AttentionGroup> groups, int threads = 1,
+                 DType products = DType::f32) {
   Workspace workspace(threads);
   Tensor<T> context(inputs.queries.shape(), std::vector<T>(inputs.queries.size(), T(-7)));
-  attention<T>(inputs.queries, inputs.keys, inputs.values, groups, inputs.heads, context, workspace);
+  attention<T>(inputs.queries, inputs.keys, inputs.values, groups, inputs.heads, context, workspace, products);
   return context;
 }
 
@@ -79,15 +81,21 @@ double tolerance(std::size_t keys, std::size_t head_dim) {
   return 2 * std::sqrt(double(head_dim)) * rounding<T>(head_dim + 1) + 2 * rounding<T>(keys) + 12 * roundoff<T>;
 }
 
+/// The same where queries and keys, weights and values are rounded to bf16, each by up to 2⁻⁹ of itself.
+double bf16_tolerance(std::size_t keys, std::size_t head_dim) {
+  return (4 * std::sqrt(double(head_dim)) + 2) * std::ldexp(1.01, -9) + tolerance<float>(keys, head_dim);
+}
+
 template <typename T>
-void expect_definition(const Inputs<T>& inputs, std::span<const AttentionGroup> groups) {
-  const Tensor<T> context = attend<T>(inputs, groups);
+void expect_definition(const Inputs<T>& inputs, std::span<const AttentionGroup> groups, DType products = DType::f32) {
+  const Tensor<T> context = attend<T>(inputs, groups, 1, products);
   const std::size_t head_dim = inputs.queries.shape().cols() / inputs.heads;
   for (const AttentionGroup& group : groups) {
     for (std::size_t query = 0; query < group.query_count; ++query) {
       for (std::size_t column = 0; column < inputs.queries.shape().cols(); ++column) {
         ASSERT_NEAR(context.view().row(group.query_begin + query)[column], reference(inputs, group, query, column),
-                    tolerance<T>(group.key_count, head_dim))
+                    products == DType::bf16 ? bf16_tolerance(group.key_count, head_dim)
+                                            : tolerance<T>(group.key_count, head_dim))
             << "query " << query << " column " << column << " keys " << group.key_count << " head_dim " << head_dim;
       }
     }
@@ -263,20 +271,78 @@ TYPED_TEST(AttentionTest, TakesNoNewScratchOnceWarm) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(run(), warm);
 }
 
+TEST(AttentionInBf16Test, FollowsTheDefinition) {
+  for (std::size_t head_dim : {1u, 5u, 32u, 63u, 64u, 70u}) {
+    for (std::size_t keys : {1u, 2u, 31u, 33u, 64u, 65u, 100u}) {
+      for (std::size_t queries : {9u, 17u, 33u}) {
+        const auto inputs = random_inputs<float>(queries, keys, 2, head_dim, 100 * keys + queries);
+        expect_definition<float>(inputs, std::vector{all_of(inputs)}, DType::bf16);
+      }
+    }
+  }
+}
+
+TEST(AttentionInBf16Test, VisibleLimitsTheKeysOfEachQuery) {
+  const auto inputs = random_inputs<float>(77, 77, 2, 20);
+  std::vector<std::int32_t> causal(77);
+  std::iota(causal.begin(), causal.end(), 1);
+  expect_definition<float>(inputs, std::vector{AttentionGroup{0, 77, 0, 77, nullptr, causal.data()}}, DType::bf16);
+  std::vector<std::int32_t> ragged = {0, 5, 0, 23, 1, 7, 7, 2, 0, 22};
+  std::vector<std::int32_t> reversed(23);
+  std::iota(reversed.rbegin(), reversed.rend(), 3);
+  const AttentionGroup group{4, ragged.size(), 0, 23, reversed.data(), ragged.data()};
+  expect_definition<float>(inputs, std::vector{group}, DType::bf16);
+  std::fill(ragged.begin(), ragged.end(), 0);
+  const auto context = attend<float>(inputs, std::vector{group}, 1, DType::bf16);
+  EXPECT_EQ(context.view().middle_rows(4, ragged.size()).matrix().cwiseAbs().maxCoeff(), 0);
+}
+
+TEST(AttentionInBf16Test, UnseenKeysDoNotCountWhateverTheyHold) {
+  auto inputs = random_inputs<float>(12, 15, 1, 7);
+  const std::vector<std::int32_t> visible(12, 11);
+  const AttentionGroup group{0, 12, 0, 15, nullptr, visible.data()};
+  const auto before = attend<float>(inputs, std::vector{group}, 1, DType::bf16);
+  for (std::size_t i = 11 * 7; i < 15 * 7; ++i) {
+    inputs.keys[i] = inputs.values[i] = std::numeric_limits<float>::quiet_NaN();
+  }
+  EXPECT_TRUE(test::same_bits(attend<float>(inputs, std::vector{group}, 1, DType::bf16), before));
+}
+
+TEST(AttentionInBf16Test, IsOfFewerBitsOnlyWhereTheCpuGainsByIt) {
+  const auto inputs = random_inputs<float>(40, 40, 2, 32);
+  const std::vector groups{all_of(inputs)};
+  const bool same = test::same_bits(attend<float>(inputs, groups), attend<float>(inputs, groups, 1, DType::i8));
+  EXPECT_EQ(same, active_isa() < Isa::avx512_bf16);
+  const auto few = random_inputs<float>(8, 40, 2, 32);
+  const std::vector few_groups{all_of(few)};
+  EXPECT_TRUE(test::same_bits(attend<float>(few, few_groups), attend<float>(few, few_groups, 1, DType::i8)));
+}
+
+TEST(AttentionInBf16Test, DoesNotDependOnThreads) {
+  const auto inputs = random_inputs<float>(90, 90, 4, 20);
+  const std::vector<AttentionGroup> groups = {{0, 30, 0, 60, nullptr, nullptr}, {30, 60, 33, 27, nullptr, nullptr}};
+  EXPECT_TRUE(
+      test::same_bits(attend<float>(inputs, groups, 1, DType::bf16), attend<float>(inputs, groups, 3, DType::bf16)));
+}
+
 TEST(AttentionKernelTest, WritesNoFurtherThanItsScratch) {
   constexpr float guard = 12345.0f;
-  for (std::size_t head_dim : {1u, 5u, 64u}) {
-    for (std::size_t queries : {1u, 2u, 17u}) {
-      for (std::size_t keys : {1u, 15u, 16u, 17u, 40u, 65u}) {
-        const auto inputs = random_inputs<float>(queries, keys, 1, head_dim);
-        const std::size_t size = kernels::attend_scratch(queries, keys, 1, head_dim);
-        std::vector<float> scratch(size + 2 * head_dim * keys + 1024, guard);
-        Tensor<float> context(inputs.queries.shape());
-        kernels::attend(all_of(inputs), {inputs.queries.data(), head_dim}, {inputs.keys.data(), head_dim},
-                        {inputs.values.data(), head_dim}, 1, head_dim, 1.0f, context.data(), head_dim, scratch.data());
-        EXPECT_EQ(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(size), scratch.end(), guard),
-                  static_cast<std::ptrdiff_t>(scratch.size() - size))
-            << head_dim << " " << queries << " " << keys;
+  for (bool bf16 : {false, true}) {
+    if (bf16 && active_isa() < Isa::avx512_bf16) continue;
+    for (std::size_t head_dim : {1u, 5u, 64u}) {
+      for (std::size_t queries : {1u, 2u, 17u, 40u}) {
+        for (std::size_t keys : {1u, 15u, 16u, 17u, 40u, 65u}) {
+          const auto inputs = random_inputs<float>(queries, keys, 1, head_dim);
+          const std::size_t size = kernels::attend_scratch(queries, keys, 1, head_dim, bf16);
+          std::vector<float> scratch(size + 2 * head_dim * keys + 1024, guard);
+          Tensor<float> context(inputs.queries.shape());
+          kernels::attend(all_of(inputs), {inputs.queries.data(), head_dim}, {inputs.keys.data(), head_dim},
+                          {inputs.values.data(), head_dim}, 1, head_dim, 1.0f, bf16, context.data(), head_dim,
+                          scratch.data());
+          EXPECT_EQ(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(size), scratch.end(), guard),
+                    static_cast<std::ptrdiff_t>(scratch.size() - size))
+              << head_dim << " " << queries << " " << keys << " " << bf16;
+        }
       }
     }
   }

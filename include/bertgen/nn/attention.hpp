@@ -54,7 +54,7 @@ class SelfAttention {
     query_key_value_.forward(hidden, projected, workspace);
     const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
     attention<T>(projected.middle_cols(0, size), projected.middle_cols(size, size),
-                 projected.middle_cols(2 * size, size), groups, heads_, context, workspace);
+                 projected.middle_cols(2 * size, size), groups, heads_, context, workspace, query_key_value_.dtype());
     if (record != nullptr) record->keep(projected.middle_cols(0, size), projected.middle_cols(size, size), heads_);
     output_.forward(context, hidden, workspace);
   }
@@ -70,7 +70,7 @@ class SelfAttention {
     const TensorView<const T> key_value = cache.self(layer);  // [slots, key | value]
     const auto context = scope.take<T>(hidden.shape());       // [rows, hidden]
     attention<T>(projected.middle_cols(0, size), key_value.middle_cols(0, size), key_value.middle_cols(size, size),
-                 cache.self_groups(), heads_, context, workspace);
+                 cache.self_groups(), heads_, context, workspace, query_key_value_.dtype());
     if (record != nullptr) record->keep(projected.middle_cols(0, size), key_value.middle_cols(0, size), heads_);
     output_.forward(context, hidden, workspace);
   }
@@ -111,7 +111,7 @@ class CrossAttention {
     const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
     query_.forward(hidden, query, workspace);
     attention<T>(query, key_value.middle_cols(0, size), key_value.middle_cols(size, size), groups, heads_, context,
-                 workspace);
+                 workspace, query_.dtype());
     if (record != nullptr) record->keep(query, key_value.middle_cols(0, size), heads_);
     output_.forward(context, hidden, workspace);
   }

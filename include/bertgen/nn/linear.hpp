@@ -40,6 +40,8 @@ class Linear {
   /// @}
   /// Bytes of packed weights.
   std::size_t bytes() const { return packed_.bytes(); }
+  /// The type that it multiplies in.
+  DType dtype() const { return packed_.dtype(); }
 
   /// x: [rows, in], y: [rows, out].
   void forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace,

@@ -77,6 +77,8 @@ class MatmulKernel {
   /// y = activation(x · Wᵀ + bias); x: [rows, in], y: [rows, out], both without gaps.
   virtual void multiply(const T* x, std::size_t rows, T* y, Activation activation, Workspace& workspace) const = 0;
   virtual std::size_t bytes() const = 0;
+  /// The type that inputs and weights are multiplied in.
+  virtual DType dtype() const = 0;
 };
 
 /// bias: [out]. Takes what it needs; the arguments need not outlive the call.
@@ -122,6 +124,8 @@ class PackedMatrix {
   /// @}
   /// Bytes of the packed copy.
   std::size_t bytes() const { return kernel_ == nullptr ? 0 : kernel_->bytes(); }
+  /// The type that inputs and weights are multiplied in: as compute_dtype() says, or T's. Not of an empty matrix.
+  DType dtype() const { return kernel_->dtype(); }
 
   /// y = activation(x · Wᵀ + bias). x: [rows, in], y: [rows, out], both contiguous.
   void multiply(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
