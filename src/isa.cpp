@@ -89,9 +89,7 @@ const Entry* find(Isa isa) {
   return found == table.end() ? nullptr : &*found;
 }
 
-/// The best set allowed; what set_isa() chose.
-std::atomic<Isa> cap{Isa::amx};
-/// What active_isa() answers, once it was asked: kernels do, all the time.
+/// What active_isa() answers: what set_isa() chose, or the best; below 0 until one of them is called.
 std::atomic<int> active{-1};
 
 /// What this CPU and build support, worst first. Asked once: a virtual machine takes its time to answer for its CPU.
@@ -147,15 +145,14 @@ Isa isa_from_name(std::string_view name) {
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas = in_cpu();
-  std::erase_if(isas, [](Isa isa) { return isa > cap.load(); });
+  std::erase_if(isas, [best = active_isa()](Isa isa) { return isa > best; });
   return isas;
 }
 
 Isa active_isa() {
   if (const int known = active.load(std::memory_order_relaxed); known >= 0) return static_cast<Isa>(known);
-  const Isa best = *std::find_if(in_cpu().rbegin(), in_cpu().rend(), [](Isa isa) { return isa <= cap.load(); });
-  active = static_cast<int>(best);
-  return best;
+  active = static_cast<int>(in_cpu().back());
+  return in_cpu().back();
 }
 
 void set_isa(Isa isa) {
@@ -172,7 +169,6 @@ void set_isa(Isa isa) {
 #endif
   // Highway numbers its targets from the best up: this keeps the wanted one and all below it.
   hwy::SetSupportedTargetsForTest((hwy::SupportedTargets() & ~(entry->highway - 1)) | entry->highway);
-  cap = isa;
   active = static_cast<int>(isa);
 }
 

@@ -9,7 +9,6 @@
 #define HWY_TARGET_INCLUDE "kernels/attention.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
-#include "hwy/cache_control.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
@@ -186,12 +185,6 @@ struct Task {
   }
 };
 
-/// Rows are pages apart, which the CPU's own prefetching does not cross.
-HWY_INLINE void PrefetchRow(const float* row, size_t count) {
-  constexpr size_t kLine = 16;
-  for (size_t i = 0; i < count; i += kLine) hwy::Prefetch(row + i);
-}
-
 /// Few queries: memory is the limit. Each key and each value is read once, all heads of it, where it lies.
 void AttendFew(const Task& task, float* scores) {
   const size_t rows = task.group.query_count;
@@ -204,7 +197,7 @@ void AttendFew(const Task& task, float* scores) {
     for (size_t i = 0; i < kKeys; ++i) keys[i] = task.keys[HWY_MIN(key + i, count - 1)];
     for (size_t head = 0; head < task.heads; ++head) {
       for (size_t i = 0; key + kKeys + i < count && i < kKeys; ++i) {
-        PrefetchRow(task.keys[key + kKeys + i] + head * head_dim, head_dim);
+        prefetch(task.keys[key + kKeys + i] + head * head_dim, head_dim * sizeof(float));
       }
       for (size_t r = 0; r < rows; ++r) {
         FourDots(task.queries[r] + head * head_dim, keys, head * head_dim, head_dim,
@@ -230,7 +223,9 @@ void AttendFew(const Task& task, float* scores) {
     for (size_t head = 0; head < task.heads; ++head) {
       for (size_t i = 0; i < block; ++i) {
         values[i] = task.values[begin + i] + head * head_dim;
-        if (begin + i + kBlock < longest) PrefetchRow(task.values[begin + i + kBlock] + head * head_dim, head_dim);
+        if (begin + i + kBlock < longest) {
+          prefetch(task.values[begin + i + kBlock] + head * head_dim, head_dim * sizeof(float));
+        }
       }
       for (size_t r = 0; r < rows; ++r) {
         AddWeightedRow(scores + (head * rows + r) * padded + begin, values, block, head_dim, begin != 0,

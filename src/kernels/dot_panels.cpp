@@ -147,9 +147,17 @@ BERTGEN_TILES void release_tiles() { _tile_release(); }
 constexpr std::size_t weights_stride = step_bytes * panel_columns;
 constexpr std::size_t tile_width = step_bytes * tile_side;  // bytes of a row
 
-/// 32 rows by 32 columns of a panel. Tiles 0 to 3 are sums, 4 inputs, 5 weights.
+/// Asks the second-level cache for two tiles of weights: the CPU does not look far ahead by itself in what tiles read.
+BERTGEN_TILES_INLINE void prefetch_weights(const std::byte* w) {
+  for (std::size_t step = 0; step < tile_side; ++step, w += weights_stride) {
+    _mm_prefetch(reinterpret_cast<const char*>(w), _MM_HINT_T1);
+    _mm_prefetch(reinterpret_cast<const char*>(w + tile_width), _MM_HINT_T1);
+  }
+}
+
+/// 32 rows by 32 columns of a panel. Tiles 0 to 3 are sums, 4 inputs, 5 weights. `ahead`: asks for the next panel's.
 template <typename Sum>
-BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column) {
+BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column, bool ahead) {
   const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
   const Sum* start = product.start + row * product.start_stride + column;
   const Sum* start2 = start + tile_side * product.start_stride;
@@ -161,6 +169,7 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
   const std::byte* x2 = x + tile_side * product.x_stride;
   const std::byte* w = product.panel + column * step_bytes;
   for (std::size_t step = 0; step < product.steps; step += tile_side) {
+    if (ahead) prefetch_weights(w + product.steps * weights_stride);  // what follows in memory is needed next
     BERTGEN_TILE_LOAD(4, x, product.x_stride);
     BERTGEN_TILE_LOAD(5, w, weights_stride);
     BERTGEN_TILE_ADD(0, 4, 5);
@@ -209,11 +218,14 @@ BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t
 template <typename Sum>
 BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t rows, Tiles& tiles) {
   constexpr std::size_t half = panel_columns / 2;
+  constexpr std::size_t most_streamed =
+      64;  // rows; with more, a panel is multiplied for longer than the next one takes
   std::size_t row = 0;
   for (; row + 2 * tile_side <= rows; row += 2 * tile_side) {
     tiles.set_up(tile_side);
-    two_by_two(product, row, 0);
-    two_by_two(product, row, half);
+    const bool ahead = row == 0 && rows <= most_streamed;
+    two_by_two(product, row, 0, ahead);
+    two_by_two(product, row, half, ahead);
   }
   for (; row < rows; row += tile_side) {
     tiles.set_up(std::min(tile_side, rows - row));

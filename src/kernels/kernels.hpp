@@ -17,6 +17,12 @@ constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
 }
 
+/// Asks for the cache lines of a row. The CPU does not look ahead by itself in rows that lie pages apart.
+inline void prefetch(const void* row, std::size_t bytes) {
+  constexpr std::size_t line = 64;
+  for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(static_cast<const char*>(row) + i);
+}
+
 /// The Highway target whose code runs: "AVX3", "AVX2", "SSE4", "NEON", and "EMU128" or "SCALAR".
 const char* target_name();
 

@@ -4,7 +4,6 @@
 #define HWY_TARGET_INCLUDE "kernels/pack.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -57,11 +56,11 @@ void PackPanel(const uint32_t* const* rows, size_t count, size_t steps, uint32_t
   for (size_t begin = 0; begin < steps; begin += kSteps) {
     const size_t here = HWY_MIN(kSteps, steps - begin);
     uint32_t* to = panel + begin * panel_columns;
+    const bool whole_next = begin + 2 * kSteps <= steps;
     size_t column = 0;
     for (; column + 4 <= count; column += 4) {
-      // The CPU does not look ahead in so many rows by itself.
-      for (size_t i = 0; i < 4 && begin + 2 * kSteps <= steps; ++i) {
-        for (size_t step = 0; step < kSteps; step += 16) hwy::Prefetch(rows[column + i] + begin + kSteps + step);
+      for (size_t i = 0; whole_next && i < 4; ++i) {
+        prefetch(rows[column + i] + begin + kSteps, kSteps * sizeof(uint32_t));
       }
       for (size_t step = PackFour(rows + column, begin, here, to + column); step < here; ++step) {
         for (size_t i = 0; i < 4; ++i) to[step * panel_columns + column + i] = rows[column + i][begin + step];
