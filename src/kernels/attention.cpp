@@ -40,8 +40,8 @@ HeadScratch float_scratch(std::size_t keys, std::size_t head_dim) {
 }
 /// Pairs of bf16, a float's bytes each, that products are given for so many numbers.
 constexpr std::size_t pairs_of(std::size_t count) { return round_up((count + 1) / 2, step_padding); }
-/// For bf16: keys and values are in panels of pairs; queries and weights are rows of pairs, and a row has room for a
-/// key or for two values.
+/// For bf16: keys and values are in panels of pairs, queries and weights are rows of pairs, and `row` has room for the
+/// rows of 64 keys.
 HeadScratch bf16_scratch(std::size_t keys, std::size_t head_dim) {
   const std::size_t padded = round_up(keys, panel_columns);
   HeadScratch at{};

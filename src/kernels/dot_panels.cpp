@@ -121,8 +121,8 @@ struct TileConfig {
   std::uint8_t rows[16];
 };
 
-constexpr std::size_t tile_side =
-    16;  // rows of a tile, its columns of four bytes, and a panel's steps in one of weights
+// Rows of a tile, its columns of four bytes, and a panel's steps in one of weights.
+constexpr std::size_t tile_side = 16;
 
 BERTGEN_TILES void load_configuration(const TileConfig& config) {
   __asm__ volatile("" : : "r"(&config) : "memory");  // GCC's intrinsic does not say that all of it is read
@@ -218,8 +218,8 @@ BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t
 template <typename Sum>
 BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t rows, Tiles& tiles) {
   constexpr std::size_t half = panel_columns / 2;
-  constexpr std::size_t most_streamed =
-      64;  // rows; with more, a panel is multiplied for longer than the next one takes
+  // Rows up to which the next panel is asked for; with more, a panel is multiplied for longer than the next one takes.
+  constexpr std::size_t most_streamed = 64;
   std::size_t row = 0;
   for (; row + 2 * tile_side <= rows; row += 2 * tile_side) {
     tiles.set_up(tile_side);

@@ -16,9 +16,14 @@ using kernels::panel_columns;
 using kernels::round_up;
 using kernels::step_padding;
 
-// A block is up to `row_block` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
-// keeps while all rows pass by them, and up to 256 KB of input beside it.
-constexpr std::size_t row_block = 256;
+/// A block is up to `most` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
+/// keeps while all rows pass by them, and up to 240 KB of input beside it; 512 KB by AMX, whose CPUs have 2 MB.
+struct RowBlock {
+  std::size_t kernel;  ///< rows that the kernels multiply at a time
+  std::size_t most;    ///< a multiple of them
+};
+constexpr RowBlock vector_rows = {6, 20 * 6};
+constexpr RowBlock tile_rows = {32, 8 * 32};
 constexpr std::size_t step_block = 512;
 // Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
 // primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
@@ -59,12 +64,10 @@ class PanelMatmul final : public MatmulKernel<float> {
 #ifdef BERTGEN_WITH_ONEDNN
     if (onednn_ != nullptr) return multiply_by_onednn(input, rows, y, activation, workspace);
 #endif
-    // Rows that the kernels multiply at a time.
-    const std::size_t kernel_rows = dtype_ != DType::f32 && active_isa() >= Isa::amx ? 32 : 6;
-    const std::size_t most = row_block / kernel_rows * kernel_rows;
-    const std::size_t blocks = round_up(rows, most) / most;
+    const RowBlock& limit = dtype_ != DType::f32 && active_isa() >= Isa::amx ? tile_rows : vector_rows;
+    const std::size_t blocks = round_up(rows, limit.most) / limit.most;
     // As good as equal, lest the thread with the last of them have less to do.
-    const std::size_t block = round_up((rows + blocks - 1) / blocks, kernel_rows);
+    const std::size_t block = round_up((rows + blocks - 1) / blocks, limit.kernel);
     const std::size_t tasks = blocks * panels_;
     const std::size_t least =
         std::max<std::size_t>(1, product_grain * tasks / std::max<std::size_t>(1, rows * in_ * out_));
@@ -208,12 +211,12 @@ class PanelMatmul final : public MatmulKernel<float> {
     return sum;
   }
 
-  /// The columns of one panel for up to row_block rows.
+  /// The columns of one panel for up to a block of rows.
   void multiply_panel(const Input& input, std::size_t rows, std::size_t index, float* y, Activation activation,
                       kernels::Tiles& tiles) const {
     const std::size_t first = index * panel_columns;
     const std::size_t count = std::min(panel_columns, out_ - first);
-    alignas(64) std::byte tile[row_block * panel_columns * sizeof(float)];
+    alignas(64) std::byte tile[tile_rows.most * panel_columns * sizeof(float)];
     if (dtype_ == DType::i8) {
       auto* sums = reinterpret_cast<std::int32_t*>(tile);
       add_products(input, rows, index, nullptr, sums, panel_columns, tiles);

@@ -17,7 +17,7 @@ set(known
   "other_keys\\(\\)::keys" "activation_from_name\\(.*\\)::names" "Node::operator\\[\\]\\(.*\\) const::null" "byte_characters.*\\(\\)::characters"
   "bytes_of_characters\\(.*\\)::table" "bertgen_eigen::internal::manage_caching_sizes\\(.*\\)::m_cacheSizes"
   "in_cpu\\(\\)::isas" "StoredTensor::release\\(.*\\) const::page"
-  active "engine\\(\\)::instance" "stream\\(\\)::instance" "beside\\(.*\\)::count")
+  "_ZN7bertgen12_GLOBAL__N_16activeE\\.0" active "engine\\(\\)::instance" "stream\\(\\)::instance" "beside\\(.*\\)::count")
 list(JOIN known "|" known)
 execute_process(COMMAND objdump -t -C ${LIBRARY} OUTPUT_VARIABLE symbols ERROR_QUIET COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^\n]* O \\.(data|bss|tdata|tbss)[^\n]*" variables "${symbols}")
