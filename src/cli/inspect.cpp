@@ -97,10 +97,11 @@ bool has_tied_matrix(const NamedTensors& tensors, const std::string& scope, cons
   return matrix == tensors.end() || same_content(matrix->second, words->second);
 }
 
-/// As measured (docs/performance.md): without instructions for bytes, int8 gains by what it leaves unread alone.
+/// As measured (docs/performance.md): without instructions for bytes, int8 gains by what it leaves unread alone, and
+/// without vectors not even that.
 std::string_view fastest_type(Isa isa) {
   if (isa >= Isa::avx512_vnni) return "int8";
-  return isa >= Isa::sse4 ? "int8 for few rows at a time, bf16 for many" : "int8 for few rows at a time, f32 for many";
+  return isa >= Isa::sse4 ? "int8 for few rows at a time, bf16 for many" : "bf16 for few rows at a time, f32 for many";
 }
 
 class Inspector {

@@ -64,7 +64,7 @@ constexpr std::size_t tile_vectors = panel_columns / lanes;
 
 /// As PanelTile of panels.cpp.
 template <typename Dot, std::size_t rows>
-BERTGEN_DOT_INLINE void tile(const DotProduct<typename Dot::Sum>& product, std::size_t row) {
+BERTGEN_DOT_INLINE void tile(const DotProduct<typename Dot::Sum>& product, std::size_t row, WeightsAhead& ahead) {
   const std::byte* x = product.x + row * product.x_stride;
   const std::byte* w = product.panel;
   typename Dot::Sums sums[rows][tile_vectors];
@@ -73,6 +73,7 @@ BERTGEN_DOT_INLINE void tile(const DotProduct<typename Dot::Sum>& product, std::
     for (std::size_t v = 0; v < tile_vectors; ++v) sums[r][v] = Dot::load(start + lanes * v);
   }
   for (std::size_t step = 0; step < product.steps; ++step, w += step_bytes * panel_columns) {
+    ahead.ask(step);
     __m512i weights[tile_vectors];
     for (std::size_t v = 0; v < tile_vectors; ++v) weights[v] = _mm512_loadu_si512(w + step_bytes * lanes * v);
     for (std::size_t r = 0; r < rows; ++r) {
@@ -90,19 +91,20 @@ BERTGEN_DOT_INLINE void tile(const DotProduct<typename Dot::Sum>& product, std::
 
 template <typename Dot>
 BERTGEN_DOT void multiply(const DotProduct<typename Dot::Sum>& product, std::size_t rows) {
+  WeightsAhead ahead(product.panel, product.steps, (rows + tile_rows - 1) / tile_rows);
   std::size_t row = 0;
-  for (; row + tile_rows <= rows; row += tile_rows) tile<Dot, tile_rows>(product, row);
+  for (; row + tile_rows <= rows; row += tile_rows) tile<Dot, tile_rows>(product, row, ahead);
   switch (rows - row) {
     case 5:
-      return tile<Dot, 5>(product, row);
+      return tile<Dot, 5>(product, row, ahead);
     case 4:
-      return tile<Dot, 4>(product, row);
+      return tile<Dot, 4>(product, row, ahead);
     case 3:
-      return tile<Dot, 3>(product, row);
+      return tile<Dot, 3>(product, row, ahead);
     case 2:
-      return tile<Dot, 2>(product, row);
+      return tile<Dot, 2>(product, row, ahead);
     case 1:
-      return tile<Dot, 1>(product, row);
+      return tile<Dot, 1>(product, row, ahead);
     default:
       return;
   }

@@ -46,6 +46,27 @@ inline constexpr std::size_t panel_columns = 64;
 /// Steps that AMX takes at a time, and that the products which may use it are given a multiple of.
 inline constexpr std::size_t step_padding = 16;
 
+/// Asks the second-level cache for weights while a block of them is walked along, a number of steps of a panel. Walked
+/// along more than once, the block that follows in memory, of which each walk asks for a share: by itself the CPU would
+/// wait for memory in the first walk, and leave memory idle in the others. Walked along once, what comes soon.
+class WeightsAhead {
+ public:
+  WeightsAhead(const void* block, std::size_t steps, std::size_t walks);
+
+  /// To be called at each step of a walk. Not inlined at once, GCC takes it for a function without effect.
+  [[gnu::always_inline]] void ask(std::size_t step) {
+    if (step >= steps_ || (step & between_) != 0) return;
+    for (std::size_t i = 0; i < lines_; ++i, next_ += line) __builtin_prefetch(next_, 0, 2);
+  }
+
+ private:
+  static constexpr std::size_t line = 64;
+  const char* next_ = nullptr;
+  std::size_t lines_ = 0;    // each time
+  std::size_t steps_ = 0;    // of a walk, that ask
+  std::size_t between_ = 0;  // a power of two less one: steps that do not ask after one that does
+};
+
 /// What AMX's tiles are set up for, so that one product after another need not do it anew, which takes as long as some
 /// tiles' work. Of one thread; without AMX it does nothing.
 class Tiles {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "bertgen/core/isa.hpp"
 #include "kernels/kernels.hpp"
 
@@ -20,6 +22,9 @@ constexpr size_t kTileVectors = 4;
 #else
 constexpr size_t kTileVectors = 2;
 #endif
+
+/// The columns that one walk along the steps of a panel takes.
+HWY_INLINE size_t WalkColumns() { return kTileVectors * hn::Lanes(hn::ScalableTag<float>()); }
 
 /// A panel's step of one float a column.
 struct FloatSteps {
@@ -61,16 +66,19 @@ HWY_INLINE void AddProducts(D d, const float* HWY_RESTRICT x, size_t x_stride, c
 /// bits do not depend on the rows beside it. start: the bias, or with kContinue what y holds.
 template <class Steps, size_t kRows, bool kContinue>
 HWY_INLINE void PanelTile(const float* HWY_RESTRICT x, size_t x_stride, const typename Steps::T* HWY_RESTRICT w,
-                          size_t steps, const float* HWY_RESTRICT bias, float* HWY_RESTRICT y, size_t y_stride) {
+                          size_t steps, const float* HWY_RESTRICT bias, float* HWY_RESTRICT y, size_t y_stride,
+                          WeightsAhead& ahead) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
   hn::Vec<decltype(d)> sums[kRows][kTileVectors];
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t v = 0; v < kTileVectors; ++v) {
       sums[r][v] = hn::LoadU(d, (kContinue ? y + r * y_stride : bias) + v * lanes);
+      if (!kContinue) __builtin_prefetch(y + r * y_stride + v * lanes, 1);  // rows of y lie pages apart
     }
   }
   for (size_t step = 0; step < steps; ++step, x += Steps::kInputs, w += panel_columns) {
+    ahead.ask(step);
     AddProducts<Steps, 0>(d, x, x_stride, w, sums);
     if constexpr (Steps::kInputs == 2) AddProducts<Steps, 1>(d, x, x_stride, w, sums);
   }
@@ -79,33 +87,34 @@ HWY_INLINE void PanelTile(const float* HWY_RESTRICT x, size_t x_stride, const ty
   }
 }
 
-/// All column groups of one panel for kRows rows.
+/// All columns of one panel for kRows rows.
 template <class Steps, size_t kRows, bool kContinue>
 HWY_INLINE void PanelRows(const float* x, size_t x_stride, const typename Steps::T* panel, size_t steps,
-                          const float* bias, float* y, size_t y_stride) {
-  const size_t group = kTileVectors * hn::Lanes(hn::ScalableTag<float>());
-  for (size_t column = 0; column < panel_columns; column += group) {
-    PanelTile<Steps, kRows, kContinue>(x, x_stride, panel + column, steps, bias + column, y + column, y_stride);
+                          const float* bias, float* y, size_t y_stride, WeightsAhead& ahead) {
+  for (size_t column = 0; column < panel_columns; column += WalkColumns()) {
+    PanelTile<Steps, kRows, kContinue>(x, x_stride, panel + column, steps, bias + column, y + column, y_stride, ahead);
   }
 }
 
 template <class Steps, bool kContinue>
 void PanelBlock(const float* x, size_t x_stride, size_t rows, const typename Steps::T* panel, size_t steps,
                 const float* bias, float* y, size_t y_stride) {
+  const size_t walks = (rows + kTileRows - 1) / kTileRows * (panel_columns / WalkColumns());
+  WeightsAhead ahead(panel, steps, walks);
   for (; rows >= kTileRows; rows -= kTileRows, x += kTileRows * x_stride, y += kTileRows * y_stride) {
-    PanelRows<Steps, kTileRows, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
+    PanelRows<Steps, kTileRows, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
   }
   switch (rows) {
     case 5:
-      return PanelRows<Steps, 5, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
+      return PanelRows<Steps, 5, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
     case 4:
-      return PanelRows<Steps, 4, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
+      return PanelRows<Steps, 4, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
     case 3:
-      return PanelRows<Steps, 3, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
+      return PanelRows<Steps, 3, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
     case 2:
-      return PanelRows<Steps, 2, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
+      return PanelRows<Steps, 2, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
     case 1:
-      return PanelRows<Steps, 1, kContinue>(x, x_stride, panel, steps, bias, y, y_stride);
+      return PanelRows<Steps, 1, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
     default:
       return;
   }
@@ -135,10 +144,11 @@ void Bf16Panel(const float* x, size_t x_stride, size_t rows, const uint32_t* pan
 /// sums[r][c] (+)= Σ x[r][k] · w[k][c], four bytes of each a step, for kRows rows and one vector of columns.
 template <size_t kRows>
 HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, const int8_t* HWY_RESTRICT w,
-                              size_t steps, int32_t* HWY_RESTRICT sums, bool add) {
+                              size_t steps, int32_t* HWY_RESTRICT sums, bool add, WeightsAhead& ahead) {
   for (size_t r = 0; r < kRows; ++r) {
     int32_t total = add ? sums[r * panel_columns] : 0;
     for (size_t step = 0; step < steps; ++step) {
+      if (r == 0) ahead.ask(step);
       for (size_t i = 0; i < 4; ++i) total += x[r * x_stride + 4 * step + i] * w[4 * panel_columns * step + i];
     }
     sums[r * panel_columns] = total;
@@ -149,7 +159,7 @@ HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, co
 /// widened to 16 bits in two planes, even and odd, so that products of pairs add up in 32 bits: no step saturates.
 template <size_t kRows>
 HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, const int8_t* HWY_RESTRICT w,
-                              size_t steps, int32_t* HWY_RESTRICT sums, bool add) {
+                              size_t steps, int32_t* HWY_RESTRICT sums, bool add, WeightsAhead& ahead) {
   const hn::ScalableTag<int32_t> d;
   const hn::Repartition<int16_t, decltype(d)> d16;
   const hn::Repartition<int8_t, decltype(d)> d8;
@@ -157,6 +167,7 @@ HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, co
   V total[kRows], other[kRows];  // other: where the instruction set keeps odd pairs apart
   for (size_t r = 0; r < kRows; ++r) total[r] = other[r] = hn::Zero(d);
   for (size_t step = 0; step < steps; ++step, w += 4 * panel_columns) {
+    ahead.ask(step);
     const auto bytes = hn::BitCast(d16, hn::LoadU(d8, w));
     const auto even = hn::ShiftRight<8>(hn::ShiftLeft<8>(bytes));
     const auto odd = hn::ShiftRight<8>(bytes);
@@ -179,20 +190,22 @@ HWY_INLINE void BytePanelTile(const uint8_t* HWY_RESTRICT x, size_t x_stride, co
 
 template <size_t kRows>
 HWY_INLINE void BytePanelRows(const uint8_t* x, size_t x_stride, const int8_t* panel, size_t steps, int32_t* sums,
-                              bool add) {
+                              bool add, WeightsAhead& ahead) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<int32_t>());
   for (size_t column = 0; column < panel_columns; column += lanes) {
-    BytePanelTile<kRows>(x, x_stride, panel + 4 * column, steps, sums + column, add);
+    BytePanelTile<kRows>(x, x_stride, panel + 4 * column, steps, sums + column, add, ahead);
   }
 }
 
 void BytePanel(const uint8_t* x, size_t x_stride, size_t rows, const int8_t* panel, size_t steps, int32_t* sums,
                bool add) {
+  const size_t walks = (rows / 4 + rows % 4) * (panel_columns / hn::Lanes(hn::ScalableTag<int32_t>()));
+  WeightsAhead ahead(panel, steps, walks);
   for (; rows >= 4; rows -= 4, x += 4 * x_stride, sums += 4 * panel_columns) {
-    BytePanelRows<4>(x, x_stride, panel, steps, sums, add);
+    BytePanelRows<4>(x, x_stride, panel, steps, sums, add, ahead);
   }
   for (; rows != 0; --rows, x += x_stride, sums += panel_columns) {
-    BytePanelRows<1>(x, x_stride, panel, steps, sums, add);
+    BytePanelRows<1>(x, x_stride, panel, steps, sums, add, ahead);
   }
 }
 
@@ -201,6 +214,28 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace bertgen::kernels {
+
+WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t walks) {
+  constexpr std::size_t step_lines = panel_columns * sizeof(float) / line;
+  constexpr std::size_t distance = 8192;
+  const auto* begin = static_cast<const char*>(block);
+  if (walks == 1) {
+    // AMD's CPUs, which alone have BF16 but not AMX, read ahead far enough and lose by it.
+    if (active_isa() == Isa::avx512_bf16) return;
+    next_ = begin + distance;
+    lines_ = step_lines;
+    steps_ = steps;
+    return;
+  }
+  next_ = begin + steps * step_lines * line;
+  lines_ = walks < step_lines ? 2 : 1;
+  // Evenly: the first-level cache can wait for 16 lines at a time, those of this block among them.
+  std::size_t period = 1;
+  while (2 * period * step_lines <= walks) period *= 2;
+  between_ = period - 1;
+  steps_ = std::min(steps, (steps * step_lines + walks * lines_ - 1) / (walks * lines_) * period);
+}
+
 HWY_EXPORT(Panel);
 HWY_EXPORT(Bf16Panel);
 HWY_EXPORT(BytePanel);

@@ -122,7 +122,7 @@ TEST(Inspect, SaysWhereItLooksAndWhatComputes) {
     const Result result = run({"inspect", fixture("plain")}, {}, {.environment = {{"BERTGEN_FORCE_ISA", isa}}});
     return result.out.substr(result.out.rfind("; "));
   };
-  EXPECT_EQ(fastest("portable"), "; fastest supported type: int8 for few rows at a time, f32 for many\n");
+  EXPECT_EQ(fastest("portable"), "; fastest supported type: bf16 for few rows at a time, f32 for many\n");
   for (const Isa isa : supported_isas()) {
     if (isa < Isa::sse4) continue;
     EXPECT_EQ(fastest(std::string(isa_name(isa))),
