@@ -38,6 +38,7 @@ TEST_F(BertgenTest, ErrorsHaveTheirCausesAndTexts) {
   expect_error(BERTGEN_ERROR_TOKENIZER, "vocab.txt", load_from(path, BERTGEN_DTYPE_AUTO, 0));
 }
 
+// Seen to fail (the process ended) without the test for NULL.
 TEST_F(BertgenTest, NullIsAnErrorWhereItIsNotAllowed) {
   bertgen_model* model = nullptr;
   bertgen_session* session = nullptr;

@@ -1,4 +1,5 @@
 #include <numeric>
+#include <optional>
 
 #include "cli/program.hpp"
 #include "support/fixture.hpp"
@@ -88,35 +89,39 @@ Arguments with(Arguments arguments, const Arguments& more) {
   return arguments;
 }
 
-/// Requests of several lengths, options and faults.
-std::vector<Json> mixed_requests() {
+/// Requests of several lengths and options, and faults among them if asked for.
+std::vector<Json> mixed_requests(bool faults) {
   std::vector<Json> requests;
   const Fixture fixture("plain");
   for (const Json& entry : fixture.expected().at("generate")) {
     const Json& ids = entry.at("input_ids")[0];
     requests.push_back({{"id", requests.size()}, {"input_ids", ids}, {"generation", entry.at("generation")}});
     requests.push_back({{"id", requests.size()}, {"input_ids", Json(ids.begin(), ids.begin() + 3)}});
-    requests.push_back({{"id", requests.size()}, {"input_ids", {4, 1'000'000}}});
+    if (faults) requests.push_back({{"id", requests.size()}, {"input_ids", {4, 1'000'000}}});
   }
   return requests;
 }
 
-/// Expects the same answers to mixed_requests() whatever is computed together.
+/// Expects the same answers to mixed_requests() whatever is computed together. With a fault in it a batch is computed
+/// one by one, so both kinds are asked. Seen to fail with attention that is scaled by the number of threads, or of
+/// rows.
 void expect_same_in_any_batch(const Arguments& options) {
-  const std::string input = lines(mixed_requests());
-  std::string expected;
-  for (const char* batch_size : {"1", "3", "16", "1000"}) {
-    for (const char* threads : {"1", "2"}) {
-      const Result result = run(
-          with({"generate", "--model", fixture("plain"), "--jsonl", "--batch-size", batch_size, "--threads", threads},
-               options),
-          input);
-      EXPECT_EQ(result.status, some_failed) << result.err;
-      if (expected.empty()) expected = result.out;
-      EXPECT_EQ(result.out, expected) << batch_size << " requests a batch, " << threads << " threads";
+  for (bool faults : {false, true}) {
+    const std::string input = lines(mixed_requests(faults));
+    std::optional<Result> expected;
+    for (const char* batch_size : {"1", "3", "16", "1000"}) {
+      for (const char* threads : {"1", "2"}) {
+        const Result result = run(
+            with({"generate", "--model", fixture("plain"), "--jsonl", "--batch-size", batch_size, "--threads", threads},
+                 options),
+            input);
+        if (!expected) expected = result;
+        EXPECT_EQ(result.status, expected->status) << result.err;
+        EXPECT_EQ(result.out, expected->out) << batch_size << " requests a batch, " << threads << " threads";
+      }
     }
+    EXPECT_EQ(lines_of(expected->out).size(), mixed_requests(faults).size());
   }
-  EXPECT_EQ(lines_of(expected).size(), mixed_requests().size());
 }
 
 TEST(Generate, AnswersTheSameInAnyBatchOnAnyNumberOfThreads) { expect_same_in_any_batch({}); }

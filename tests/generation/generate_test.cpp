@@ -248,6 +248,7 @@ TYPED_TEST(GenerateTest, ThePromptIsTheAnswerWhereEverythingIsSuppressed) {
   }
 }
 
+// Seen to fail with sources that see the keys of their mates, and with attention scaled by the number of threads.
 TYPED_TEST(GenerateTest, RowDoesNotDependOnItsMatesOrThreads) {
   const auto sources = test::random_ids(8, 16, 19, 3);
   for (std::size_t beams : {1u, 3u}) {

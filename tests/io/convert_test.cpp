@@ -268,6 +268,7 @@ TEST_F(ConvertCheckpointTest, SourceIsNeverReplaced) {
   convert_checkpoint(source, directory_.path() / "out" / "source-2");
 }
 
+// Seen to fail with the hidden directory left behind, and with an error of write() not looked at.
 TEST_F(ConvertCheckpointTest, FailureLeavesWhatWasThere) {
   fs::copy(files / "zip", to_);
   const auto before = contents_of(to_);

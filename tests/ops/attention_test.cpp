@@ -52,26 +52,29 @@ AttentionGroup all_of(const Inputs<T>& inputs) {
   return {0, inputs.queries.shape().rows(), 0, inputs.keys.shape().rows(), nullptr, nullptr};
 }
 
-/// One number of the result, by the definition and in double.
+/// One head of a query's row of the result, by the definition and in double.
 template <typename T>
-double reference(const Inputs<T>& inputs, const AttentionGroup& group, std::size_t query, std::size_t column) {
+std::vector<double> reference(const Inputs<T>& inputs, const AttentionGroup& group, std::size_t query,
+                              std::size_t head) {
   const std::size_t head_dim = inputs.queries.shape().cols() / inputs.heads;
-  const std::size_t begin = column / head_dim * head_dim;
+  const auto part_of = [&](const Tensor<T>& tensor, std::size_t row) {
+    return tensor.data() + (row * inputs.heads + head) * head_dim;
+  };
+  const T* query_part = part_of(inputs.queries, group.query_begin + query);
   std::vector<double> scores;
   for (std::size_t key = 0; key < group.keys_of(query); ++key) {
+    const T* key_part = part_of(inputs.keys, group.key_row(key));
     double score = 0;
-    for (std::size_t i = begin; i < begin + head_dim; ++i) {
-      score += double(inputs.queries.view().row(group.query_begin + query)[i]) *
-               double(inputs.keys.view().row(group.key_row(key))[i]);
-    }
+    for (std::size_t i = 0; i < head_dim; ++i) score += double(query_part[i]) * double(key_part[i]);
     scores.push_back(score / std::sqrt(double(head_dim)));
   }
   softmax<double>(scores);
-  double sum = 0;
+  std::vector<double> sums(head_dim);
   for (std::size_t key = 0; key < scores.size(); ++key) {
-    sum += scores[key] * double(inputs.values.view().row(group.key_row(key))[column]);
+    const T* value_part = part_of(inputs.values, group.key_row(key));
+    for (std::size_t i = 0; i < head_dim; ++i) sums[i] += scores[key] * double(value_part[i]);
   }
-  return sum;
+  return sums;
 }
 
 /// Of inputs below 1: scores are sums of head_dim terms, divided by √head_dim; an error of a score moves each weight by
@@ -91,12 +94,16 @@ void expect_definition(const Inputs<T>& inputs, std::span<const AttentionGroup> 
   const Tensor<T> context = attend<T>(inputs, groups, 1, products);
   const std::size_t head_dim = inputs.queries.shape().cols() / inputs.heads;
   for (const AttentionGroup& group : groups) {
+    const double bound =
+        products == DType::bf16 ? bf16_tolerance(group.key_count, head_dim) : tolerance<T>(group.key_count, head_dim);
     for (std::size_t query = 0; query < group.query_count; ++query) {
-      for (std::size_t column = 0; column < inputs.queries.shape().cols(); ++column) {
-        ASSERT_NEAR(context.view().row(group.query_begin + query)[column], reference(inputs, group, query, column),
-                    products == DType::bf16 ? bf16_tolerance(group.key_count, head_dim)
-                                            : tolerance<T>(group.key_count, head_dim))
-            << "query " << query << " column " << column << " keys " << group.key_count << " head_dim " << head_dim;
+      for (std::size_t head = 0; head < inputs.heads; ++head) {
+        const std::vector<double> expected = reference(inputs, group, query, head);
+        const T* got = context.view().row(group.query_begin + query) + head * head_dim;
+        for (std::size_t i = 0; i < head_dim; ++i) {
+          ASSERT_NEAR(got[i], expected[i], bound) << "query " << query << " head " << head << " element " << i
+                                                  << " keys " << group.key_count << " head_dim " << head_dim;
+        }
       }
     }
   }
@@ -308,6 +315,7 @@ TEST(AttentionInBf16Test, UnseenKeysDoNotCountWhateverTheyHold) {
   EXPECT_TRUE(test::same_bits(attend<float>(inputs, std::vector{group}, 1, DType::bf16), before));
 }
 
+// Seen to fail with bf16 for floats too, and for nothing.
 TEST(AttentionInBf16Test, IsOfFewerBitsOnlyWhereTheCpuGainsByIt) {
   const auto inputs = random_inputs<float>(40, 40, 2, 32);
   const std::vector groups{all_of(inputs)};
@@ -318,6 +326,7 @@ TEST(AttentionInBf16Test, IsOfFewerBitsOnlyWhereTheCpuGainsByIt) {
   EXPECT_TRUE(test::same_bits(attend<float>(few, few_groups), attend<float>(few, few_groups, 1, DType::i8)));
 }
 
+// Seen to fail with bf16 on one thread only.
 TEST(AttentionInBf16Test, DoesNotDependOnThreads) {
   const auto inputs = random_inputs<float>(90, 90, 4, 20);
   const std::vector<AttentionGroup> groups = {{0, 30, 0, 60, nullptr, nullptr}, {30, 60, 33, 27, nullptr, nullptr}};

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -342,15 +343,16 @@ TEST_P(NarrowMatmulTest, Int8SumsIntegersExactly) {
     const auto weight = random_tensor<float>({out, in}, in);
     const auto bias = random_tensor<float>({out}, out);
     const PackedMatrix<float> packed({test::stored(weight)}, bias.values(), {GetParam(), DType::i8});
+    std::vector<QuantizedRow> outputs;
+    for (std::size_t column = 0; column < out; ++column) outputs.push_back(quantized(weight.data() + column * in, in));
     for (std::size_t rows : {1u, 2u, 5u, 64u, 131u}) {
       const auto x = random_tensor<float>({rows, in}, rows);
       const auto y = multiply(packed, x);
       for (std::size_t row = 0; row < rows; ++row) {
         const QuantizedRow input = quantized(x.data() + row * in, in);
         for (std::size_t column = 0; column < out; ++column) {
-          const QuantizedRow output = quantized(weight.data() + column * in, in);
-          long sum = 0;
-          for (std::size_t i = 0; i < in; ++i) sum += long(input.values[i]) * output.values[i];
+          const QuantizedRow& output = outputs[column];
+          const int sum = std::inner_product(input.values.begin(), input.values.end(), output.values.begin(), 0);
           // Three roundings of the scaled sum, and one of the result, with or without a fused multiply-add.
           const double scaled = double(sum) * double(input.scale) * double(output.scale);
           const double expected = scaled + double(bias[column]);
@@ -392,11 +394,12 @@ TEST_P(NarrowMatmulTest, Int8TakesRowsOfZerosAndOfWhatIsNotFinite) {
   }
 }
 
-float to_bf16(float value) {
-  std::byte bytes[2];
-  narrow(&value, 1, DType::bf16, bytes);
-  float rounded = 0;
-  convert(DType::bf16, bytes, 1, &rounded);
+/// The same numbers, rounded to bf16.
+Tensor<float> to_bf16(const Tensor<float>& tensor) {
+  std::vector<std::byte> bytes(tensor.size() * size_of(DType::bf16));
+  narrow(tensor.data(), tensor.size(), DType::bf16, bytes.data());
+  Tensor<float> rounded(tensor.shape());
+  convert(DType::bf16, bytes.data(), rounded.size(), rounded.data());
   return rounded;
 }
 
@@ -405,16 +408,17 @@ TEST_P(NarrowMatmulTest, Bf16RoundsWhatItMultiplies) {
     const auto weight = random_tensor<float>({out, in}, in);
     const auto bias = random_tensor<float>({out}, out);
     const PackedMatrix<float> packed({test::stored(weight)}, bias.values(), {GetParam(), DType::bf16});
+    const auto rounded_weight = to_bf16(weight);
     for (std::size_t rows : {1u, 2u, 5u, 64u, 131u}) {
       const auto x = random_tensor<float>({rows, in}, rows);
+      const auto rounded_x = to_bf16(x);
       const auto y = multiply(packed, x);
       for (std::size_t row = 0; row < rows; ++row) {
         for (std::size_t column = 0; column < out; ++column) {
           double sum = double(bias[column]);
           double magnitude = std::abs(sum);
           for (std::size_t i = 0; i < in; ++i) {
-            const float a = x[row * in + i], b = weight[column * in + i];
-            const double product = double(to_bf16(a)) * double(to_bf16(b));
+            const double product = double(rounded_x[row * in + i]) * double(rounded_weight[column * in + i]);
             sum += product;
             magnitude += std::abs(product);
           }

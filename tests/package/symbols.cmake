@@ -1,6 +1,6 @@
 # Fails unless the shared library has a versioned name and shows nothing but this project's public names and what the compiler merges across
 # libraries (weak symbols of the standard library), and of C names exactly those of c_symbols.txt: these are stable, so that a name that goes, or
-# means something else, needs another BERTGEN_ABI_VERSION.
+# means something else, needs another BERTGEN_ABI_VERSION. Seen to fail with a name less in c_symbols.txt, and with a function that is not hidden.
 file(GLOB_RECURSE library ${LIBRARY_DIR}/libbertgen.so)
 execute_process(COMMAND readelf -d ${library} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
 if(NOT dynamic MATCHES "Library soname: .libbertgen\\.so\\.[0-9]+\\.[0-9]+]")

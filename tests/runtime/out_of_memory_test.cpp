@@ -3,8 +3,10 @@
 // operator new and is not reached.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <exception>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -211,6 +213,53 @@ TEST_F(OutOfMemoryTest, ASchedulerAnswersAllAndGoesOn) {
     }
     EXPECT_TRUE(ask(scheduler) == expected) << "afterwards";
   });
+}
+
+/// Two jobs of which the first is on its way, and the second comes.
+struct TwoJobs {
+  TwoJobs(const EncoderDecoderModel& model, const std::array<GenerateRequest<float>, 2>& requests)
+      : batch(model, workspace) {
+    detail::Jobs<float> jobs;
+    for (std::size_t i : {0u, 1u}) {
+      auto& to = i == 0 ? jobs : second;
+      to.push_back(std::make_unique<detail::Job<float>>(requests[i]));
+      answers[i] = to.front()->future();
+    }
+    batch.add(std::move(jobs));
+    batch.step();
+  }
+  Workspace workspace{1};
+  detail::RowBatch<float> batch;
+  detail::Jobs<float> second;
+  std::array<std::future<GenerateOutput>, 2> answers;
+};
+
+// Seen to fail with all jobs failing where one cannot be encoded, and with the rows of all leaving the cache.
+TEST_F(OutOfMemoryTest, AJobThatCannotBeTakenInFailsAlone) {
+  for (const char* search : {searches[0], searches[1]}) {
+    std::array<GenerateRequest<float>, 2> requests;
+    for (std::size_t i : {0u, 1u}) {
+      requests[i].inputs.input_ids = {inputs_.input_ids[i]};
+      requests[i].config = config(search);
+    }
+    const auto expected = [&](std::size_t i) {
+      return ids_of(Session(model_, 1).generate(requests[i].inputs, requests[i].config));
+    };
+    const std::array<std::vector<TokenIds>, 2> all = {expected(0), expected(1)};
+    starve([&] { return std::make_unique<TwoJobs>(*model_, requests); },
+           [](const auto& jobs) {
+             jobs->batch.add(std::move(jobs->second));
+             return true;
+           },
+           [&](const auto& jobs, const auto&) {
+             while (!jobs->batch.empty()) jobs->batch.step();
+             EXPECT_EQ(ids_of(jobs->answers[0].get()), all[0]);
+             try {
+               EXPECT_EQ(ids_of(jobs->answers[1].get()), all[1]);
+             } catch (const std::bad_alloc&) {
+             }
+           });
+  }
 }
 
 // Seen to fail with the folder under a hidden name left behind.
