@@ -17,10 +17,12 @@ constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
 }
 
+/// Bytes that a cache holds or asks for together.
+inline constexpr std::size_t cache_line = 64;
+
 /// Asks for the cache lines of a row. The CPU does not look ahead by itself in rows that lie pages apart.
 inline void prefetch(const void* row, std::size_t bytes) {
-  constexpr std::size_t line = 64;
-  for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(static_cast<const char*>(row) + i);
+  for (std::size_t i = 0; i < bytes; i += cache_line) __builtin_prefetch(static_cast<const char*>(row) + i);
 }
 
 /// The Highway target whose code runs: "AVX3", "AVX2", "SSE4", "NEON", and "EMU128" or "SCALAR".
@@ -56,11 +58,10 @@ class WeightsAhead {
   /// To be called at each step of a walk. Not inlined at once, GCC takes it for a function without effect.
   [[gnu::always_inline]] void ask(std::size_t step) {
     if (step >= steps_ || (step & between_) != 0) return;
-    for (std::size_t i = 0; i < lines_; ++i, next_ += line) __builtin_prefetch(next_, 0, 2);
+    for (std::size_t i = 0; i < lines_; ++i, next_ += cache_line) __builtin_prefetch(next_, 0, 2);
   }
 
  private:
-  static constexpr std::size_t line = 64;
   const char* next_ = nullptr;
   std::size_t lines_ = 0;    // each time
   std::size_t steps_ = 0;    // of a walk, that ask

@@ -216,7 +216,7 @@ HWY_AFTER_NAMESPACE();
 namespace bertgen::kernels {
 
 WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t walks) {
-  constexpr std::size_t step_lines = panel_columns * sizeof(float) / line;
+  constexpr std::size_t step_lines = panel_columns * sizeof(float) / cache_line;
   constexpr std::size_t distance = 8192;
   const auto* begin = static_cast<const char*>(block);
   if (walks == 1) {
@@ -227,7 +227,7 @@ WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t wal
     steps_ = steps;
     return;
   }
-  next_ = begin + steps * step_lines * line;
+  next_ = begin + steps * step_lines * cache_line;
   lines_ = walks < step_lines ? 2 : 1;
   // Evenly: the first-level cache can wait for 16 lines at a time, those of this block among them.
   std::size_t period = 1;
