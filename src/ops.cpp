@@ -110,13 +110,16 @@ std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float
   return kernels::find_above(x.data(), begin, x.size(), base, bound);
 }
 
-template <>
-void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
-                      std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
-                      Workspace& workspace, DType products) {
+namespace {
+
+template <typename V>
+void attend_groups(TensorView<const V> queries, TensorView<const V> keys, TensorView<const V> values,
+                   std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
+                   Workspace& workspace) {
   const std::size_t head_dim = queries.cols() / heads;
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-  const bool bf16 = products != DType::f32 && active_isa() >= Isa::avx512_bf16;
+  const auto bf16 = active_isa() >= Isa::avx512_bf16 ? kernels::HeadType::bf16_pairs : kernels::HeadType::bf16;
+  const auto type = std::is_same_v<V, float> ? kernels::HeadType::f32 : bf16;
   std::size_t work = 0;
   for (const AttentionGroup& group : groups) work += group.query_count * group.key_count * queries.cols();
   const int threads = work < attention_grain ? 1 : workspace.threads();
@@ -125,7 +128,7 @@ void attention<float>(TensorView<const float> queries, TensorView<const float> k
   const std::size_t parts = std::clamp<std::size_t>(tasks_wanted / std::max<std::size_t>(1, groups.size()), 1, heads);
   std::size_t scratch_size = 0;
   for (const AttentionGroup& group : groups) {
-    const std::size_t size = kernels::attend_scratch(group.query_count, group.key_count, heads, head_dim, bf16);
+    const std::size_t size = kernels::attend_scratch(group.query_count, group.key_count, heads, head_dim, type);
     scratch_size = std::max(scratch_size, kernels::round_up(size, 16));  // each thread's begins at a cache line
   }
   Workspace::Scope scope(workspace);
@@ -136,9 +139,24 @@ void attention<float>(TensorView<const float> queries, TensorView<const float> k
     const std::size_t count = heads * (part + 1) / parts - first;
     const auto of_head = [&](auto all) { return all.middle_cols(first * head_dim, count * head_dim).data(); };
     kernels::attend(groups[task / parts], {of_head(queries), queries.row_stride()}, {of_head(keys), keys.row_stride()},
-                    {of_head(values), values.row_stride()}, count, head_dim, scale, bf16, of_head(context),
+                    {of_head(values), values.row_stride()}, count, head_dim, scale, type, of_head(context),
                     context.row_stride(), scratch.row(thread));
   });
+}
+
+}  // namespace
+
+template <>
+void attention<float, float>(TensorView<const float> queries, TensorView<const float> keys,
+                             TensorView<const float> values, std::span<const AttentionGroup> groups, std::size_t heads,
+                             TensorView<float> context, Workspace& workspace) {
+  attend_groups(queries, keys, values, groups, heads, context, workspace);
+}
+template <>
+void attention<float, BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
+                                TensorView<const BFloat16> values, std::span<const AttentionGroup> groups,
+                                std::size_t heads, TensorView<float> context, Workspace& workspace) {
+  attend_groups(queries, keys, values, groups, heads, context, workspace);
 }
 
 }  // namespace bertgen

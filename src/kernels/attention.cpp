@@ -11,6 +11,7 @@
 // After foreach_target, which includes this file once per target.
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/load-inl.hpp"
 
 #ifndef BERTGEN_ATTENTION_SIZES  // this file is read once per target
 #define BERTGEN_ATTENTION_SIZES
@@ -19,38 +20,42 @@ namespace {
 constexpr std::size_t widest_vector = 16;  // floats
 // Up to so many queries go key by key; for more, packing keys and values costs less than it saves.
 constexpr std::size_t few_queries = 8;
-// Queries whose scores are held at a time: a multiple of the panel kernels' rows, of floats and of bf16.
+// Queries whose scores are held at a time: a multiple of the panel kernels' rows, of floats and of pairs.
 constexpr std::size_t query_block = 24;
-constexpr std::size_t bf16_query_block = 32;
+constexpr std::size_t pair_query_block = 32;
 
 /// Where a head's parts lie in scratch, in floats; all begin at a cache line.
 struct HeadScratch {
   std::size_t scores, keys, values, tile, queries, weights, row, size;
 };
-/// For floats: scores [query_block, padded keys], keys in panels of [head_dim, 64], values in panels of [keys, 64], and
-/// a tile [query_block, 64] for columns that are not a whole panel.
-HeadScratch float_scratch(std::size_t keys, std::size_t head_dim) {
+/// For products of floats: scores [query_block, padded keys], keys in panels of [head_dim, 64], values in panels of
+/// [keys, 64], and a tile [query_block, 64] for columns that are not a whole panel. Queries and the rows of 64 keys
+/// have room where they must be widened.
+HeadScratch float_scratch(std::size_t keys, std::size_t head_dim, bool widened) {
   const std::size_t padded = round_up(keys, panel_columns);
+  const std::size_t row = widened ? round_up(head_dim, widest_vector) : 0;
   HeadScratch at{};
   at.keys = query_block * padded;
   at.values = at.keys + head_dim * padded;
   at.tile = at.values + keys * round_up(head_dim, panel_columns);
-  at.size = at.tile + query_block * panel_columns;
+  at.queries = at.tile + query_block * panel_columns;
+  at.row = at.queries + query_block * row;
+  at.size = at.row + panel_columns * row;
   return at;
 }
 /// Pairs of bf16, a float's bytes each, that products are given for so many numbers.
 constexpr std::size_t pairs_of(std::size_t count) { return round_up((count + 1) / 2, step_padding); }
-/// For bf16: keys and values are in panels of pairs, queries and weights are rows of pairs, and `row` has room for the
-/// rows of 64 keys.
-HeadScratch bf16_scratch(std::size_t keys, std::size_t head_dim) {
+/// For products of pairs: keys and values are in panels of pairs, queries, weights and the rows of 64 keys are rows of
+/// pairs.
+HeadScratch pair_scratch(std::size_t keys, std::size_t head_dim) {
   const std::size_t padded = round_up(keys, panel_columns);
   HeadScratch at{};
-  at.keys = bf16_query_block * padded;
+  at.keys = pair_query_block * padded;
   at.values = at.keys + pairs_of(head_dim) * padded;
   at.tile = at.values + pairs_of(keys) * round_up(head_dim, panel_columns);
-  at.queries = at.tile + bf16_query_block * panel_columns;
-  at.weights = at.queries + bf16_query_block * pairs_of(head_dim);
-  at.row = at.weights + bf16_query_block * pairs_of(keys);
+  at.queries = at.tile + pair_query_block * panel_columns;
+  at.weights = at.queries + pair_query_block * pairs_of(head_dim);
+  at.row = at.weights + pair_query_block * pairs_of(keys);
   at.size = at.row + panel_columns * pairs_of(head_dim);
   return at;
 }
@@ -62,13 +67,14 @@ HWY_BEFORE_NAMESPACE();
 namespace bertgen::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Rows that are read one after another, either adjacent or through an index.
+/// Rows of floats or of bf16 bits that are read one after another, either adjacent or through an index.
+template <class V>
 struct RowList {
-  const float* data;
+  const V* data;
   size_t stride;
   const int32_t* index;  ///< null: rows 0, 1, 2, …
 
-  HWY_INLINE const float* operator[](size_t i) const {
+  HWY_INLINE const V* operator[](size_t i) const {
     return data + (index != nullptr ? static_cast<size_t>(index[i]) : i) * stride;
   }
 };
@@ -87,7 +93,8 @@ HWY_INLINE auto SumOfBlocks(D d, hn::Vec<D> v) {
 #endif
 
 /// dots[0, 4) = x · y[i]: the four sums are added up across lanes together.
-HWY_INLINE void FourDots(const float* HWY_RESTRICT x, const float* const* y, size_t offset, size_t count,
+template <class N>
+HWY_INLINE void FourDots(const N* HWY_RESTRICT x, const N* const* y, size_t offset, size_t count,
                          float* HWY_RESTRICT dots) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
@@ -95,11 +102,11 @@ HWY_INLINE void FourDots(const float* HWY_RESTRICT x, const float* const* y, siz
   const size_t whole = count - count % lanes;
   V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
   for (size_t i = 0; i < whole; i += lanes) {
-    const V v = hn::LoadU(d, x + i);
-    s0 = hn::MulAdd(v, hn::LoadU(d, y[0] + offset + i), s0);
-    s1 = hn::MulAdd(v, hn::LoadU(d, y[1] + offset + i), s1);
-    s2 = hn::MulAdd(v, hn::LoadU(d, y[2] + offset + i), s2);
-    s3 = hn::MulAdd(v, hn::LoadU(d, y[3] + offset + i), s3);
+    const V v = LoadFloats(d, x + i);
+    s0 = hn::MulAdd(v, LoadFloats(d, y[0] + offset + i), s0);
+    s1 = hn::MulAdd(v, LoadFloats(d, y[1] + offset + i), s1);
+    s2 = hn::MulAdd(v, LoadFloats(d, y[2] + offset + i), s2);
+    s3 = hn::MulAdd(v, LoadFloats(d, y[3] + offset + i), s3);
   }
 #if HWY_TARGET == HWY_SCALAR
   const V sums[] = {s0, s1, s2, s3};
@@ -111,13 +118,13 @@ HWY_INLINE void FourDots(const float* HWY_RESTRICT x, const float* const* y, siz
   hn::StoreU(SumOfBlocks(d, all), hn::CappedTag<float, 4>(), dots);
 #endif
   for (size_t k = 0; k < 4; ++k) {
-    for (size_t i = whole; i < count; ++i) dots[k] += x[i] * y[k][offset + i];
+    for (size_t i = whole; i < count; ++i) dots[k] += FloatOf(x[i]) * FloatOf(y[k][offset + i]);
   }
 }
 
 /// out[c] (+)= Σ_i weights[i] · rows[i][c], kVectors vectors of columns at a time.
-template <size_t kVectors>
-HWY_INLINE void AddWeighted(const float* HWY_RESTRICT weights, const float* const* rows, size_t count, size_t column,
+template <size_t kVectors, class N>
+HWY_INLINE void AddWeighted(const float* HWY_RESTRICT weights, const N* const* rows, size_t count, size_t column,
                             bool add, float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
@@ -126,13 +133,14 @@ HWY_INLINE void AddWeighted(const float* HWY_RESTRICT weights, const float* cons
   for (size_t i = 0; i < count; ++i) {
     const auto weight = hn::Set(d, weights[i]);
     for (size_t v = 0; v < kVectors; ++v) {
-      sums[v] = hn::MulAdd(weight, hn::LoadU(d, rows[i] + column + v * lanes), sums[v]);
+      sums[v] = hn::MulAdd(weight, LoadFloats(d, rows[i] + column + v * lanes), sums[v]);
     }
   }
   for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], d, out + column + v * lanes);
 }
 
-HWY_INLINE void AddWeightedRow(const float* weights, const float* const* rows, size_t count, size_t columns, bool add,
+template <class N>
+HWY_INLINE void AddWeightedRow(const float* weights, const N* const* rows, size_t count, size_t columns, bool add,
                                float* out) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
   size_t column = 0;
@@ -142,7 +150,7 @@ HWY_INLINE void AddWeightedRow(const float* weights, const float* const* rows, s
   for (; column + lanes <= columns; column += lanes) AddWeighted<1>(weights, rows, count, column, add, out);
   for (; column < columns; ++column) {
     float sum = add ? out[column] : 0.0f;
-    for (size_t i = 0; i < count; ++i) sum += weights[i] * rows[i][column];
+    for (size_t i = 0; i < count; ++i) sum += weights[i] * FloatOf(rows[i][column]);
     out[column] = sum;
   }
 }
@@ -172,9 +180,10 @@ HWY_INLINE void SoftmaxScores(float* HWY_RESTRICT scores, size_t count, float sc
 }
 
 /// What all of attend()'s parts need.
+template <class N>
 struct Task {
   const AttentionGroup& group;
-  RowList queries, keys, values;
+  RowList<N> queries, keys, values;
   size_t heads, head_dim;
   float scale;
   float* context;
@@ -186,18 +195,19 @@ struct Task {
 };
 
 /// Few queries: memory is the limit. Each key and each value is read once, all heads of it, where it lies.
-void AttendFew(const Task& task, float* scores) {
+template <class N>
+HWY_INLINE void AttendFew(const Task<N>& task, float* scores) {
   const size_t rows = task.group.query_count;
   const size_t count = task.group.key_count;
   const size_t padded = round_up(count, widest_vector);
   const size_t head_dim = task.head_dim;
   constexpr size_t kKeys = 4;  // FourDots of the last ones count one several times; scores has room for them
   for (size_t key = 0; key < count; key += kKeys) {
-    const float* keys[kKeys];
+    const N* keys[kKeys];
     for (size_t i = 0; i < kKeys; ++i) keys[i] = task.keys[HWY_MIN(key + i, count - 1)];
     for (size_t head = 0; head < task.heads; ++head) {
       for (size_t i = 0; key + kKeys + i < count && i < kKeys; ++i) {
-        prefetch(task.keys[key + kKeys + i] + head * head_dim, head_dim * sizeof(float));
+        prefetch(task.keys[key + kKeys + i] + head * head_dim, head_dim * sizeof(N));
       }
       for (size_t r = 0; r < rows; ++r) {
         FourDots(task.queries[r] + head * head_dim, keys, head * head_dim, head_dim,
@@ -219,12 +229,12 @@ void AttendFew(const Task& task, float* scores) {
   size_t begin = 0;
   do {  // once where nothing is seen: the context is zero then
     const size_t block = HWY_MIN(kBlock, longest - begin);
-    const float* values[kBlock];
+    const N* values[kBlock];
     for (size_t head = 0; head < task.heads; ++head) {
       for (size_t i = 0; i < block; ++i) {
         values[i] = task.values[begin + i] + head * head_dim;
         if (begin + i + kBlock < longest) {
-          prefetch(task.values[begin + i + kBlock] + head * head_dim, head_dim * sizeof(float));
+          prefetch(task.values[begin + i + kBlock] + head * head_dim, head_dim * sizeof(N));
         }
       }
       for (size_t r = 0; r < rows; ++r) {
@@ -236,23 +246,38 @@ void AttendFew(const Task& task, float* scores) {
   } while (begin < longest);
 }
 
-/// Keys as columns, in panels of [head_dim, 64], zeros beyond the last.
-HWY_INLINE void PackKeys(const RowList& keys, size_t count, size_t offset, size_t head_dim, float* panels) {
+/// x[0, count) as floats: where they lie, or in `scratch`.
+HWY_INLINE const float* AsFloats(const float* x, size_t, float*) { return x; }
+HWY_INLINE const float* AsFloats(const uint16_t* x, size_t count, float* scratch) {
+  widen(x, count, scratch);
+  return scratch;
+}
+
+/// Keys as columns, in panels of [head_dim, 64], zeros beyond the last. `scratch`: room for 64 rows that are widened.
+template <class N>
+HWY_INLINE void PackKeys(const RowList<N>& keys, size_t count, size_t offset, size_t head_dim, float* scratch,
+                         float* panels) {
+  const size_t stride = round_up(head_dim, widest_vector);
   for (size_t begin = 0; begin < count; begin += panel_columns, panels += head_dim * panel_columns) {
     const size_t here = HWY_MIN(panel_columns, count - begin);
     const uint32_t* rows[panel_columns];
-    for (size_t key = 0; key < here; ++key) rows[key] = reinterpret_cast<const uint32_t*>(keys[begin + key] + offset);
+    for (size_t key = 0; key < here; ++key) {
+      const float* row = AsFloats(keys[begin + key] + offset, head_dim, scratch + key * stride);
+      rows[key] = reinterpret_cast<const uint32_t*>(row);
+    }
     pack_panel(rows, here, head_dim, reinterpret_cast<uint32_t*>(panels));
   }
 }
 
 /// Values in panels of [count, 64], zeros beyond the last column.
-HWY_INLINE void PackValues(const RowList& values, size_t count, size_t offset, size_t head_dim,
+template <class N>
+HWY_INLINE void PackValues(const RowList<N>& values, size_t count, size_t offset, size_t head_dim,
                            float* HWY_RESTRICT panels) {
   for (size_t begin = 0; begin < head_dim; begin += panel_columns) {
     const size_t here = HWY_MIN(panel_columns, head_dim - begin);
     for (size_t key = 0; key < count; ++key, panels += panel_columns) {
-      std::memcpy(panels, values[key] + offset + begin, here * sizeof(float));
+      const float* row = AsFloats(values[key] + offset + begin, here, panels);
+      if (row != panels) std::memcpy(panels, row, here * sizeof(float));
       for (size_t i = here; i < panel_columns; ++i) panels[i] = 0.0f;
     }
   }
@@ -260,7 +285,8 @@ HWY_INLINE void PackValues(const RowList& values, size_t count, size_t offset, s
 
 /// Softmax of a block's scores of `count` keys, zero for keys that a query does not see; returns how many the block
 /// sees at most.
-HWY_INLINE size_t SoftmaxBlock(const Task& task, size_t begin, size_t rows, size_t count, float* scores,
+template <class N>
+HWY_INLINE size_t SoftmaxBlock(const Task<N>& task, size_t begin, size_t rows, size_t count, float* scores,
                                size_t padded) {
   size_t longest = 0;
   for (size_t r = 0; r < rows; ++r) {
@@ -275,8 +301,8 @@ HWY_INLINE size_t SoftmaxBlock(const Task& task, size_t begin, size_t rows, size
 
 /// Calls multiply(panel, y, stride) for the columns of each panel of values; those of one that is not whole go through
 /// `tile`.
-template <class Multiply>
-HWY_INLINE void SumValues(const Task& task, size_t begin, size_t rows, size_t head, float* tile,
+template <class N, class Multiply>
+HWY_INLINE void SumValues(const Task<N>& task, size_t begin, size_t rows, size_t head, float* tile,
                           const Multiply& multiply) {
   const size_t head_dim = task.head_dim;
   float* context = task.context + begin * task.context_stride + head * head_dim;
@@ -291,21 +317,30 @@ HWY_INLINE void SumValues(const Task& task, size_t begin, size_t rows, size_t he
 }
 
 /// Many queries: arithmetic is the limit. Keys and values of a head become the panels of two products.
-void AttendMany(const Task& task, float* scratch) {
+template <class N>
+HWY_INLINE void AttendMany(const Task<N>& task, float* scratch) {
   const size_t count = task.group.key_count;
   const size_t head_dim = task.head_dim;
   const size_t padded = round_up(count, panel_columns);
   alignas(64) constexpr float kZeros[panel_columns] = {};
-  const HeadScratch at = float_scratch(count, head_dim);
+  const HeadScratch at = float_scratch(count, head_dim, sizeof(N) != sizeof(float));
   float* scores = scratch + at.scores;
   for (size_t head = 0; head < task.heads; ++head) {
-    PackKeys(task.keys, count, head * head_dim, head_dim, scratch + at.keys);
+    PackKeys(task.keys, count, head * head_dim, head_dim, scratch + at.row, scratch + at.keys);
     PackValues(task.values, count, head * head_dim, head_dim, scratch + at.values);
     for (size_t begin = 0; begin < task.group.query_count; begin += query_block) {
       const size_t rows = HWY_MIN(query_block, task.group.query_count - begin);
+      RowList<float> queries{scratch + at.queries, round_up(head_dim, widest_vector), nullptr};
+      if constexpr (sizeof(N) == sizeof(float)) {
+        queries = {task.queries[begin] + head * head_dim, task.queries.stride, nullptr};
+      } else {
+        for (size_t r = 0; r < rows; ++r) {
+          widen(task.queries[begin + r] + head * head_dim, head_dim, scratch + at.queries + r * queries.stride);
+        }
+      }
       for (size_t key = 0; key < count; key += panel_columns) {
-        panel_product(task.queries[begin] + head * head_dim, task.queries.stride, rows,
-                      scratch + at.keys + head_dim * key, head_dim, kZeros, scores + key, padded);
+        panel_product(queries.data, queries.stride, rows, scratch + at.keys + head_dim * key, head_dim, kZeros,
+                      scores + key, padded);
       }
       const size_t longest = SoftmaxBlock(task, begin, rows, count, scores, padded);
       SumValues(task, begin, rows, head, scratch + at.tile, [&](size_t panel, float* y, size_t stride) {
@@ -316,52 +351,51 @@ void AttendMany(const Task& task, float* scratch) {
   }
 }
 
-/// count floats as bf16, and zeros up to `pairs` pairs.
-HWY_INLINE void RoundRow(const float* x, size_t count, size_t pairs, uint16_t* y) {
-  round_to_bf16(x, count, y);
+/// x[0, count), and zeros up to `pairs` pairs.
+HWY_INLINE void PadRow(const uint16_t* x, size_t count, size_t pairs, uint16_t* y) {
+  std::memcpy(y, x, count * sizeof(uint16_t));
   std::memset(y + count, 0, (2 * pairs - count) * sizeof(uint16_t));
 }
 
 /// Keys as columns of pairs. `rows`: room for 64 of them.
-HWY_INLINE void PackBf16Keys(const RowList& keys, size_t count, size_t offset, size_t head_dim, uint32_t* rows,
-                             uint32_t* panels) {
+HWY_INLINE void PackKeyPairs(const RowList<uint16_t>& keys, size_t count, size_t offset, size_t head_dim,
+                             uint32_t* rows, uint32_t* panels) {
   const size_t pairs = pairs_of(head_dim);
   const uint32_t* columns[panel_columns];
   for (size_t i = 0; i < panel_columns; ++i) columns[i] = rows + i * pairs;
   for (size_t begin = 0; begin < count; begin += panel_columns, panels += pairs * panel_columns) {
     const size_t here = HWY_MIN(panel_columns, count - begin);
     for (size_t key = 0; key < here; ++key) {
-      RoundRow(keys[begin + key] + offset, head_dim, pairs, reinterpret_cast<uint16_t*>(rows + key * pairs));
+      PadRow(keys[begin + key] + offset, head_dim, pairs, reinterpret_cast<uint16_t*>(rows + key * pairs));
     }
     pack_panel(columns, here, pairs, panels);
   }
 }
 
 /// Values in panels of [pairs of keys, 64], zeros beyond the last key and the last column.
-HWY_INLINE void PackBf16Values(const RowList& values, size_t count, size_t offset, size_t head_dim,
+HWY_INLINE void PackValuePairs(const RowList<uint16_t>& values, size_t count, size_t offset, size_t head_dim,
                                uint32_t* HWY_RESTRICT panels) {
   alignas(64) uint16_t even[panel_columns], odd[panel_columns];
   const size_t pairs = pairs_of(count);
   for (size_t begin = 0; begin < head_dim; begin += panel_columns) {
     const size_t here = HWY_MIN(panel_columns, head_dim - begin);
     for (size_t key = 0; key < 2 * pairs; key += 2, panels += panel_columns) {
-      RoundRow(values[HWY_MIN(key, count - 1)] + offset + begin, key < count ? here : 0, panel_columns / 2, even);
-      RoundRow(values[HWY_MIN(key + 1, count - 1)] + offset + begin, key + 1 < count ? here : 0, panel_columns / 2,
-               odd);
+      PadRow(values[HWY_MIN(key, count - 1)] + offset + begin, key < count ? here : 0, panel_columns / 2, even);
+      PadRow(values[HWY_MIN(key + 1, count - 1)] + offset + begin, key + 1 < count ? here : 0, panel_columns / 2, odd);
       for (size_t i = 0; i < panel_columns; ++i) panels[i] = even[i] | static_cast<uint32_t>(odd[i]) << 16;
     }
   }
 }
 
-/// The same in bf16: queries, keys, values and weights are rounded to it, sums and softmax are of floats.
-void AttendManyBf16(const Task& task, float* scratch) {
+/// The same by products of pairs: weights are rounded to bf16, sums and softmax are of floats.
+HWY_INLINE void AttendManyPairs(const Task<uint16_t>& task, float* scratch) {
   size_t count = 0;  // keys that some query sees: products run over a few more, which must be finite
   for (size_t query = 0; query < task.group.query_count; ++query) count = HWY_MAX(count, task.Seen(query));
   const size_t head_dim = task.head_dim;
   const size_t padded = round_up(count, panel_columns);
   const size_t key_pairs = pairs_of(head_dim), value_pairs = pairs_of(count);
   alignas(64) constexpr float kZeros[panel_columns] = {};
-  const HeadScratch at = bf16_scratch(count, head_dim);
+  const HeadScratch at = pair_scratch(count, head_dim);
   float* scores = scratch + at.scores;
   const auto pairs_at = [scratch](size_t place) { return reinterpret_cast<uint32_t*>(scratch + place); };
   const auto numbers_at = [scratch](size_t place) { return reinterpret_cast<uint16_t*>(scratch + place); };
@@ -369,48 +403,62 @@ void AttendManyBf16(const Task& task, float* scratch) {
   uint16_t* weights = numbers_at(at.weights);
   Tiles tiles;
   for (size_t head = 0; head < task.heads; ++head) {
-    PackBf16Keys(task.keys, count, head * head_dim, head_dim, pairs_at(at.row), pairs_at(at.keys));
-    PackBf16Values(task.values, count, head * head_dim, head_dim, pairs_at(at.values));
-    for (size_t begin = 0; begin < task.group.query_count; begin += bf16_query_block) {
-      const size_t rows = HWY_MIN(bf16_query_block, task.group.query_count - begin);
+    PackKeyPairs(task.keys, count, head * head_dim, head_dim, pairs_at(at.row), pairs_at(at.keys));
+    PackValuePairs(task.values, count, head * head_dim, head_dim, pairs_at(at.values));
+    for (size_t begin = 0; begin < task.group.query_count; begin += pair_query_block) {
+      const size_t rows = HWY_MIN(pair_query_block, task.group.query_count - begin);
       for (size_t r = 0; r < rows; ++r) {
-        RoundRow(task.queries[begin + r] + head * head_dim, head_dim, key_pairs, queries + r * 2 * key_pairs);
+        PadRow(task.queries[begin + r] + head * head_dim, head_dim, key_pairs, queries + r * 2 * key_pairs);
       }
       for (size_t key = 0; key < count; key += panel_columns) {
         bf16_panel_product(queries, 2 * key_pairs, rows, numbers_at(at.keys + key_pairs * key), key_pairs, kZeros,
                            scores + key, padded, tiles);
       }
       const size_t longest = SoftmaxBlock(task, begin, rows, count, scores, padded);
+      const size_t pairs = pairs_of(longest);
+      round_to_bf16(scores, padded, rows, longest, weights, 2 * value_pairs);
       for (size_t r = 0; r < rows; ++r) {
-        RoundRow(scores + r * padded, longest, pairs_of(longest), weights + r * 2 * value_pairs);
+        std::memset(weights + r * 2 * value_pairs + longest, 0, (2 * pairs - longest) * sizeof(uint16_t));
       }
       SumValues(task, begin, rows, head, scratch + at.tile, [&](size_t panel, float* y, size_t stride) {
         bf16_panel_product(weights, 2 * value_pairs, rows, numbers_at(at.values + panel * panel_columns * value_pairs),
-                           pairs_of(longest), kZeros, y, stride, tiles);
+                           pairs, kZeros, y, stride, tiles);
       });
     }
   }
 }
 
-void Attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
-            size_t head_dim, float scale, bool bf16, float* context, size_t context_stride, float* scratch) {
+template <class N>
+HWY_INLINE void AttendTo(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
+                         size_t head_dim, float scale, [[maybe_unused]] bool pairs, float* context,
+                         size_t context_stride, float* scratch) {
   const size_t first = group.key_index != nullptr ? 0 : group.key_begin;
-  const Task task{group,
-                  {queries.data + group.query_begin * queries.stride, queries.stride, nullptr},
-                  {keys.data + first * keys.stride, keys.stride, group.key_index},
-                  {values.data + first * values.stride, values.stride, group.key_index},
-                  heads,
-                  head_dim,
-                  scale,
-                  context + group.query_begin * context_stride,
-                  context_stride};
-  if (group.query_count <= few_queries) {
-    AttendFew(task, scratch);
-  } else if (bf16) {
-    AttendManyBf16(task, scratch);
-  } else {
-    AttendMany(task, scratch);
+  const auto row = [](const HeadRows& rows, size_t index) {
+    return static_cast<const N*>(rows.data) + index * rows.stride;
+  };
+  const Task<N> task{group,
+                     {row(queries, group.query_begin), queries.stride, nullptr},
+                     {row(keys, first), keys.stride, group.key_index},
+                     {row(values, first), values.stride, group.key_index},
+                     heads,
+                     head_dim,
+                     scale,
+                     context + group.query_begin * context_stride,
+                     context_stride};
+  if (group.query_count <= few_queries) return AttendFew(task, scratch);
+  if constexpr (sizeof(N) == sizeof(uint16_t)) {
+    if (pairs) return AttendManyPairs(task, scratch);
   }
+  AttendMany(task, scratch);
+}
+
+void AttendFloats(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
+                  size_t head_dim, float scale, float* context, size_t context_stride, float* scratch) {
+  AttendTo<float>(group, queries, keys, values, heads, head_dim, scale, false, context, context_stride, scratch);
+}
+void AttendBf16(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
+                size_t head_dim, float scale, bool pairs, float* context, size_t context_stride, float* scratch) {
+  AttendTo<uint16_t>(group, queries, keys, values, heads, head_dim, scale, pairs, context, context_stride, scratch);
 }
 
 }  // namespace bertgen::kernels::HWY_NAMESPACE
@@ -418,17 +466,27 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace bertgen::kernels {
-HWY_EXPORT(Attend);
+HWY_EXPORT(AttendFloats);
+HWY_EXPORT(AttendBf16);
 
-std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim, bool bf16) {
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim,
+                           HeadType type) {
   if (queries <= few_queries) return heads * queries * round_up(keys, widest_vector);
-  return bf16 ? bf16_scratch(keys, head_dim).size : float_scratch(keys, head_dim).size;
+  if (type == HeadType::bf16_pairs) return pair_scratch(keys, head_dim).size;
+  return float_scratch(keys, head_dim, type == HeadType::bf16).size;
 }
 
 void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
-            std::size_t head_dim, float scale, bool bf16, float* context, std::size_t context_stride, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(Attend)
-  (group, queries, keys, values, heads, head_dim, scale, bf16, context, context_stride, scratch);
+            std::size_t head_dim, float scale, HeadType type, float* context, std::size_t context_stride,
+            float* scratch) {
+  if (type == HeadType::f32) {
+    HWY_DYNAMIC_DISPATCH(AttendFloats)
+    (group, queries, keys, values, heads, head_dim, scale, context, context_stride, scratch);
+  } else {
+    HWY_DYNAMIC_DISPATCH(AttendBf16)
+    (group, queries, keys, values, heads, head_dim, scale, type == HeadType::bf16_pairs, context, context_stride,
+     scratch);
+  }
 }
 
 }  // namespace bertgen::kernels

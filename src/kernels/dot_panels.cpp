@@ -240,7 +240,7 @@ BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t ro
 #undef BERTGEN_TILE_LOAD
 #undef BERTGEN_TILE_STORE
 
-BERTGEN_DOT void round_vectors(const float* x, std::size_t count, std::uint16_t* y) {
+BERTGEN_DOT_INLINE void round_vectors(const float* x, std::size_t count, std::uint16_t* y) {
   std::size_t i = 0;
   for (; i + 2 * lanes <= count; i += 2 * lanes) {
     const __m512bh pair = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + lanes), _mm512_loadu_ps(x + i));
@@ -252,10 +252,17 @@ BERTGEN_DOT void round_vectors(const float* x, std::size_t count, std::uint16_t*
     _mm256_mask_storeu_epi16(y + i, mask, reinterpret_cast<__m256i>(rounded));
   }
 }
+BERTGEN_DOT void round_rows(const float* x, std::size_t x_stride, std::size_t rows, std::size_t count, std::uint16_t* y,
+                            std::size_t y_stride) {
+  for (std::size_t row = 0; row < rows; ++row) round_vectors(x + row * x_stride, count, y + row * y_stride);
+}
 
 }  // namespace
 
-void dot_round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) { round_vectors(x, count, y); }
+void dot_round_to_bf16(const float* x, std::size_t x_stride, std::size_t rows, std::size_t count, std::uint16_t* y,
+                       std::size_t y_stride) {
+  round_rows(x, x_stride, rows, count, y, y_stride);
+}
 
 Tiles::~Tiles() {
   if (rows_ != 0) release_tiles();
@@ -297,7 +304,7 @@ void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::si
   multiply<ByteFours>(product, rows);
 }
 #else
-void dot_round_to_bf16(const float*, std::size_t, std::uint16_t*) {}
+void dot_round_to_bf16(const float*, std::size_t, std::size_t, std::size_t, std::uint16_t*, std::size_t) {}
 Tiles::~Tiles() {}
 void Tiles::set_up(std::size_t) {}
 void bf16_panel_product(const std::uint16_t*, std::size_t, std::size_t, const std::uint16_t*, std::size_t, const float*,

@@ -20,8 +20,9 @@ constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
 /// Bytes that a cache holds or asks for together.
 inline constexpr std::size_t cache_line = 64;
 
-/// Asks for the cache lines of a row. The CPU does not look ahead by itself in rows that lie pages apart.
-inline void prefetch(const void* row, std::size_t bytes) {
+/// Asks for the cache lines of a row. The CPU does not look ahead by itself in rows that lie pages apart. Not inlined at
+/// once, GCC takes what only prefetches for a function without effect, and drops its calls.
+[[gnu::always_inline]] inline void prefetch(const void* row, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += cache_line) __builtin_prefetch(static_cast<const char*>(row) + i);
 }
 
@@ -55,7 +56,7 @@ class WeightsAhead {
  public:
   WeightsAhead(const void* block, std::size_t steps, std::size_t walks);
 
-  /// To be called at each step of a walk. Not inlined at once, GCC takes it for a function without effect.
+  /// To be called at each step of a walk. Inlined as prefetch() is.
   [[gnu::always_inline]] void ask(std::size_t step) {
     if (step >= steps_ || (step & between_) != 0) return;
     for (std::size_t i = 0; i < lines_; ++i, next_ += cache_line) __builtin_prefetch(next_, 0, 2);
@@ -109,13 +110,21 @@ void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t
 
 /// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN. Subnormals may become zero.
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
+/// The same of rows.
+void round_to_bf16(const float* x, std::size_t x_stride, std::size_t rows, std::size_t count, std::uint16_t* y,
+                   std::size_t y_stride);
 /// The same. Needs AVX-512 BF16.
-void dot_round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);
+void dot_round_to_bf16(const float* x, std::size_t x_stride, std::size_t rows, std::size_t count, std::uint16_t* y,
+                       std::size_t y_stride);
 /// As round_to_bf16(), as floats.
 void round_to_bf16(const float* x, std::size_t count, float* y);
+/// bf16 bits x[0, count) as floats.
+void widen(const std::uint16_t* x, std::size_t count, float* y);
 /// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
 /// element is not finite. The same on every instruction set.
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q);
+/// The same of bf16 bits.
+float quantize_row(const std::uint16_t* x, std::size_t count, std::uint8_t* q);
 /// The same as signed bytes, round(x / scale): a row of weights.
 float quantize_row(const float* x, std::size_t count, std::int8_t* q);
 /// y[r][i] = (sums[r][i] − offsets[i]) · (row_scales[r] · scales[i]) + bias[i]; [rows, count].
@@ -123,18 +132,25 @@ void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t r
                 const float* row_scales, const std::int32_t* offsets, const float* scales, const float* bias, float* y,
                 std::size_t y_stride);
 
-/// Where the first head's numbers lie: rows of heads · head_dim floats, `stride` floats from one row to the next.
+/// What attend() is given, and multiplies.
+enum class HeadType : std::uint8_t {
+  f32,
+  bf16,        ///< bf16 bits, multiplied as floats
+  bf16_pairs,  ///< bf16 bits; the products of many queries are of pairs, as bf16_panel_product() of bits needs
+};
+/// Where the first head's numbers lie: rows of heads · head_dim of them, `stride` numbers from one row to the next.
 struct HeadRows {
-  const float* data;
+  const void* data;
   std::size_t stride;
 };
 
 /// Floats of scratch, aligned to 64 bytes, that attend() needs for a group of so many queries and keys.
-std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim, bool bf16);
+std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim,
+                           HeadType type);
 
 /// `heads` neighbouring heads of one group of ops/attention.hpp. `context` has context_stride floats from row to row.
-/// bf16: the products of many queries are of bf16, which needs what bf16_panel_product() of bits needs.
 void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
-            std::size_t head_dim, float scale, bool bf16, float* context, std::size_t context_stride, float* scratch);
+            std::size_t head_dim, float scale, HeadType type, float* context, std::size_t context_stride,
+            float* scratch);
 
 }  // namespace bertgen::kernels

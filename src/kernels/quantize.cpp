@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
 #include "hwy/highway.h"
+#include "kernels/load-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace bertgen::kernels::HWY_NAMESPACE {
@@ -16,27 +17,30 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// max |x|, or infinity if an element is not finite.
-HWY_INLINE float LargestMagnitude(const float* HWY_RESTRICT x, size_t count) {
+template <class X>
+HWY_INLINE float LargestMagnitude(const X* HWY_RESTRICT x, size_t count) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = count - count % lanes;
   const auto infinity = hn::Set(d, kInfinity);
   auto largest = hn::Zero(d);
   for (size_t i = 0; i < whole; i += lanes) {
-    const auto magnitude = hn::Abs(hn::LoadU(d, x + i));
+    const auto magnitude = hn::Abs(LoadFloats(d, x + i));
     // Max may drop a NaN: what is not below infinity counts as infinity.
     largest = hn::Max(largest, hn::IfThenElse(hn::Lt(magnitude, infinity), magnitude, infinity));
   }
   float result = hn::GetLane(hn::MaxOfLanes(d, largest));
   for (size_t i = whole; i < count; ++i) {
-    const float magnitude = x[i] < 0.0f ? -x[i] : x[i];
+    const float value = FloatOf(x[i]);
+    const float magnitude = value < 0.0f ? -value : value;
     if (!(magnitude < kInfinity)) return kInfinity;
     result = HWY_MAX(result, magnitude);
   }
   return result;
 }
 
-float QuantizeRow(const float* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRICT q) {
+template <class X>
+HWY_INLINE float Quantize(const X* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRICT q) {
   const hn::ScalableTag<float> d;
   const hn::Rebind<int32_t, decltype(d)> di;
   const hn::Rebind<uint8_t, decltype(d)> du8;
@@ -53,16 +57,18 @@ float QuantizeRow(const float* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRI
   const auto inverses = hn::Set(d, inverse);
   const auto zero = hn::Set(di, 128);
   for (size_t i = 0; i < whole; i += lanes) {
-    const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), inverses));
+    const auto rounded = hn::NearestInt(hn::Mul(LoadFloats(d, x + i), inverses));
     hn::StoreU(hn::DemoteTo(du8, hn::Add(rounded, zero)), du8, q + i);
   }
   for (size_t i = whole; i < count; ++i) {
     // Adding and taking away 1.5 · 2²³ rounds to the nearest integer, ties to even, as NearestInt does.
-    const float shifted = x[i] * inverse + 12582912.0f;
+    const float shifted = FloatOf(x[i]) * inverse + 12582912.0f;
     q[i] = static_cast<uint8_t>(static_cast<int32_t>(shifted - 12582912.0f) + 128);
   }
   return largest / 127.0f;
 }
+float QuantizeFloats(const float* x, size_t count, uint8_t* q) { return Quantize(x, count, q); }
+float QuantizeBf16(const uint16_t* x, size_t count, uint8_t* q) { return Quantize(x, count, q); }
 
 /// kVectors neighbouring vectors of columns of all rows.
 template <size_t kVectors>
@@ -123,7 +129,7 @@ HWY_INLINE hn::Vec<hn::Rebind<uint32_t, D>> Bf16Bits(D d, const float* HWY_RESTR
   return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), hn::Set(du, 0x7fc00000u), rounded);
 }
 
-void RoundToBf16(const float* HWY_RESTRICT x, size_t count, uint16_t* HWY_RESTRICT y) {
+HWY_INLINE void RoundToBf16(const float* HWY_RESTRICT x, size_t count, uint16_t* HWY_RESTRICT y) {
   const hn::ScalableTag<float> d;
   const hn::CappedTag<float, 1> one;
   const hn::Rebind<uint16_t, decltype(d)> du16;
@@ -134,6 +140,18 @@ void RoundToBf16(const float* HWY_RESTRICT x, size_t count, uint16_t* HWY_RESTRI
     hn::StoreU(hn::DemoteTo(du16, hn::BitCast(hn::Rebind<int32_t, decltype(d)>(), bits)), du16, y + i);
   }
   for (size_t i = whole; i < count; ++i) y[i] = static_cast<uint16_t>(hn::GetLane(Bf16Bits(one, x + i)) >> 16);
+}
+
+void RoundRowsToBf16(const float* x, size_t x_stride, size_t rows, size_t count, uint16_t* y, size_t y_stride) {
+  for (size_t row = 0; row < rows; ++row) RoundToBf16(x + row * x_stride, count, y + row * y_stride);
+}
+
+void Widen(const uint16_t* HWY_RESTRICT x, size_t count, float* HWY_RESTRICT y) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const size_t whole = count - count % lanes;
+  for (size_t i = 0; i < whole; i += lanes) hn::StoreU(LoadFloats(d, x + i), d, y + i);
+  for (size_t i = whole; i < count; ++i) y[i] = FloatOf(x[i]);
 }
 
 void RoundToBf16Floats(const float* HWY_RESTRICT x, size_t count, float* HWY_RESTRICT y) {
@@ -150,13 +168,18 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace bertgen::kernels {
-HWY_EXPORT(QuantizeRow);
+HWY_EXPORT(QuantizeFloats);
+HWY_EXPORT(QuantizeBf16);
 HWY_EXPORT(Dequantize);
-HWY_EXPORT(RoundToBf16);
+HWY_EXPORT(RoundRowsToBf16);
 HWY_EXPORT(RoundToBf16Floats);
+HWY_EXPORT(Widen);
 
 float quantize_row(const float* x, std::size_t count, std::uint8_t* q) {
-  return HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, count, q);
+  return HWY_DYNAMIC_DISPATCH(QuantizeFloats)(x, count, q);
+}
+float quantize_row(const std::uint16_t* x, std::size_t count, std::uint8_t* q) {
+  return HWY_DYNAMIC_DISPATCH(QuantizeBf16)(x, count, q);
 }
 float quantize_row(const float* x, std::size_t count, std::int8_t* q) {
   auto* bytes = reinterpret_cast<std::uint8_t*>(q);
@@ -170,10 +193,13 @@ void dequantize(const std::int32_t* sums, std::size_t sums_stride, std::size_t r
   HWY_DYNAMIC_DISPATCH(Dequantize)
   (sums, sums_stride, rows, count, row_scales, offsets, scales, bias, y, y_stride);
 }
-void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) {
-  if (active_isa() >= Isa::avx512_bf16) return dot_round_to_bf16(x, count, y);
-  HWY_DYNAMIC_DISPATCH(RoundToBf16)(x, count, y);
+void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y) { round_to_bf16(x, count, 1, count, y, count); }
+void round_to_bf16(const float* x, std::size_t x_stride, std::size_t rows, std::size_t count, std::uint16_t* y,
+                   std::size_t y_stride) {
+  if (active_isa() >= Isa::avx512_bf16) return dot_round_to_bf16(x, x_stride, rows, count, y, y_stride);
+  HWY_DYNAMIC_DISPATCH(RoundRowsToBf16)(x, x_stride, rows, count, y, y_stride);
 }
+void widen(const std::uint16_t* x, std::size_t count, float* y) { HWY_DYNAMIC_DISPATCH(Widen)(x, count, y); }
 void round_to_bf16(const float* x, std::size_t count, float* y) {
   HWY_DYNAMIC_DISPATCH(RoundToBf16Floats)(x, count, y);
 }

@@ -21,10 +21,11 @@ class EigenMatmul final : public MatmulKernel<T> {
     weight.release(0, weight.out());
   }
 
-  void multiply(const T* x, std::size_t rows, T* y, Activation activation, Workspace& workspace) const override {
+  void multiply(MatmulInput x, std::size_t rows, MatmulOutput y, Activation activation,
+                Workspace& workspace) const override {
     const std::size_t out = weight_.shape()[0];
-    const TensorView<const T> input(x, {rows, weight_.shape()[1]});
-    const TensorView<T> output(y, {rows, out});
+    const TensorView<const T> input(static_cast<const T*>(x.data), {rows, weight_.shape()[1]});
+    const TensorView<T> output(static_cast<T*>(y.data), {rows, out});
     const std::size_t tiles = (out + column_tile - 1) / column_tile;
     parallel_for(tiles, workspace.threads(), [&](std::size_t tile, std::size_t) {
       const std::size_t first = tile * column_tile;

@@ -56,7 +56,7 @@ class PanelMatmul final : public MatmulKernel<float> {
     use_onednn(backend);
   }
 
-  void multiply(const float* x, std::size_t rows, float* y, Activation activation,
+  void multiply(MatmulInput x, std::size_t rows, MatmulOutput y, Activation activation,
                 Workspace& workspace) const override {
     if (rows == 0) return;
     Workspace::Scope scope(workspace);
@@ -75,7 +75,8 @@ class PanelMatmul final : public MatmulKernel<float> {
       kernels::Tiles tiles;
       for (std::size_t task = first; task < last; ++task) {
         const std::size_t row = task / panels_ * block;
-        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_, y + row * out_, activation, tiles);
+        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_, from_row(y, row), activation,
+                       tiles);
       }
     });
   }
@@ -116,30 +117,51 @@ class PanelMatmul final : public MatmulKernel<float> {
     return active_isa() >= Isa::avx512_bf16;
   }
 
-  Input prepare(const float* x, std::size_t rows, Workspace::Scope& scope, int threads) const {
-    if (dtype_ == DType::f32)
-      return {reinterpret_cast<const std::byte*>(x), in_, sizeof(float), sizeof(float), nullptr};
+  Input prepare(MatmulInput x, std::size_t rows, Workspace::Scope& scope, int threads) const {
+    const auto* given = static_cast<const std::byte*>(x.data);
+    if (dtype_ == DType::f32) return {given, in_, sizeof(float), sizeof(float), nullptr};
     const bool floats = dtype_ == DType::bf16 && !pairs();
     const std::size_t size = floats ? sizeof(float) : size_of(dtype_);
     const std::size_t stride = steps_ * per_step();
+    if (x.type == dtype_ && !floats && stride == in_) return {given, in_, size, size * per_step(), nullptr};
     const auto values = scope.take<std::byte>({rows, stride * size});
     const auto scales = scope.take<float>({dtype_ == DType::i8 ? rows : 0});
     const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, in_));
     parallel_ranges(rows, grain, threads, [&](std::size_t first, std::size_t last) {
       for (std::size_t row = first; row < last; ++row) {
         std::byte* encoded = values.row(row);
-        if (dtype_ == DType::i8) {
-          scales.data()[row] = kernels::quantize_row(x + row * in_, in_, reinterpret_cast<std::uint8_t*>(encoded));
-        } else if (floats) {
-          kernels::round_to_bf16(x + row * in_, in_, reinterpret_cast<float*>(encoded));
-        } else {
-          kernels::round_to_bf16(x + row * in_, in_, reinterpret_cast<std::uint16_t*>(encoded));
-        }
+        const std::byte* from = given + row * in_ * size_of(x.type);
+        const float scale = x.type == DType::bf16
+                                ? encode_row(reinterpret_cast<const std::uint16_t*>(from), floats, encoded)
+                                : encode_row(reinterpret_cast<const float*>(from), floats, encoded);
+        if (dtype_ == DType::i8) scales.data()[row] = scale;
         pad(encoded, size);
       }
     });
     return {values.data(), stride, size, size * per_step(), dtype_ == DType::i8 ? scales.data() : nullptr};
   }
+
+  /// @{
+  /// A row in the type that is multiplied; bf16 as `floats` or as bits. Returns the scale of int8.
+  float encode_row(const float* x, bool floats, std::byte* encoded) const {
+    if (dtype_ == DType::i8) return kernels::quantize_row(x, in_, reinterpret_cast<std::uint8_t*>(encoded));
+    if (floats) {
+      kernels::round_to_bf16(x, in_, reinterpret_cast<float*>(encoded));
+    } else {
+      kernels::round_to_bf16(x, in_, reinterpret_cast<std::uint16_t*>(encoded));
+    }
+    return 1.0f;
+  }
+  float encode_row(const std::uint16_t* x, bool floats, std::byte* encoded) const {
+    if (dtype_ == DType::i8) return kernels::quantize_row(x, in_, reinterpret_cast<std::uint8_t*>(encoded));
+    if (floats) {
+      kernels::widen(x, in_, reinterpret_cast<float*>(encoded));
+    } else {
+      std::memcpy(encoded, x, in_ * sizeof *x);
+    }
+    return 1.0f;
+  }
+  /// @}
 
   /// What completes a row's last steps, of inputs or of weights of `size` bytes each.
   void pad(std::byte* encoded, std::size_t size) const {
@@ -211,24 +233,61 @@ class PanelMatmul final : public MatmulKernel<float> {
     return sum;
   }
 
+  MatmulOutput from_row(MatmulOutput y, std::size_t row) const {
+    return {static_cast<std::byte*>(y.data) + row * out_ * size_of(y.type), y.type};
+  }
+
   /// The columns of one panel for up to a block of rows.
-  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, float* y, Activation activation,
+  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, MatmulOutput y, Activation activation,
                       kernels::Tiles& tiles) const {
     const std::size_t first = index * panel_columns;
     const std::size_t count = std::min(panel_columns, out_ - first);
-    alignas(64) std::byte tile[tile_rows.most * panel_columns * sizeof(float)];
+    alignas(64) std::byte block[tile_rows.most * panel_columns * sizeof(float)];
     if (dtype_ == DType::i8) {
-      auto* sums = reinterpret_cast<std::int32_t*>(tile);
+      auto* sums = reinterpret_cast<std::int32_t*>(block);
       add_products(input, rows, index, nullptr, sums, panel_columns, tiles);
-      return finish(sums, panel_columns, rows, first, count, input.scales, y, activation);
+      if (y.type == DType::f32) {
+        finish(sums, panel_columns, rows, first, count, input.scales, static_cast<float*>(y.data), activation);
+      } else {
+        finish_bf16(sums, rows, first, count, input.scales, y, activation);
+      }
+      return;
     }
-    // The last panel may be wider than y.
-    float* result = count == panel_columns ? y + first : reinterpret_cast<float*>(tile);
-    add_products(input, rows, index, result, nullptr, count == panel_columns ? out_ : panel_columns, tiles);
-    for (std::size_t row = 0; row < rows; ++row) {
-      float* values = y + row * out_ + first;
-      if (count != panel_columns) std::copy_n(result + row * panel_columns, count, values);
-      if (activation != Activation::linear) kernels::activate(activation, values, count);
+    if (y.type == DType::f32 && count == panel_columns) {
+      float* result = static_cast<float*>(y.data) + first;
+      add_products(input, rows, index, result, nullptr, out_, tiles);
+      for (std::size_t row = 0; activation != Activation::linear && row < rows; ++row) {
+        kernels::activate(activation, result + row * out_, count);
+      }
+      return;
+    }
+    auto* result = reinterpret_cast<float*>(block);  // the last panel may be wider than y
+    add_products(input, rows, index, result, nullptr, panel_columns, tiles);
+    store(result, rows, first, count, y, activation);
+  }
+
+  /// Activates a whole panel's results, [rows, 64], and puts them where they belong.
+  void store(float* results, std::size_t rows, std::size_t first, std::size_t count, MatmulOutput y,
+             Activation activation) const {
+    if (activation != Activation::linear) kernels::activate(activation, results, rows * panel_columns);
+    if (y.type == DType::bf16) {
+      auto* to = static_cast<std::uint16_t*>(y.data) + first;
+      return kernels::round_to_bf16(results, panel_columns, rows, count, to, out_);
+    }
+    auto* to = static_cast<float*>(y.data) + first;
+    for (std::size_t row = 0; row < rows; ++row) std::copy_n(results + row * panel_columns, count, to + row * out_);
+  }
+
+  /// finish() with results in bf16, so many rows at a time that the first-level cache holds them.
+  void finish_bf16(const std::int32_t* sums, std::size_t rows, std::size_t first, std::size_t count,
+                   const float* row_scales, MatmulOutput y, Activation activation) const {
+    alignas(64) float results[tile_rows.kernel * panel_columns];
+    for (std::size_t row = 0; row < rows; row += tile_rows.kernel) {
+      const std::size_t here = std::min(tile_rows.kernel, rows - row);
+      kernels::dequantize(sums + row * panel_columns, panel_columns, here, panel_columns, row_scales + row,
+                          offsets_.data() + first, scales_.data() + first, bias_.data() + first, results,
+                          panel_columns);
+      store(results, here, first, count, from_row(y, row), activation);
     }
   }
 
@@ -275,23 +334,32 @@ class PanelMatmul final : public MatmulKernel<float> {
     onednn_ = make_onednn_product(dtype_, in_, out_, weight_.get(), dtype_ == DType::i8 ? nullptr : bias_.data());
   }
 
-  void multiply_by_onednn(const Input& input, std::size_t rows, float* y, Activation activation,
+  void multiply_by_onednn(const Input& input, std::size_t rows, MatmulOutput y, Activation activation,
                           Workspace& workspace) const {
     Workspace::Scope scope(workspace);
-    const auto sums = scope.take<std::int32_t>({dtype_ == DType::i8 ? std::min(rows, onednn_rows) : 0, out_});
+    const std::size_t most = std::min(rows, onednn_rows);
+    const bool bf16 = y.type == DType::bf16;
+    const auto sums = scope.take<std::int32_t>({dtype_ == DType::i8 ? most : 0, out_});
+    const auto floats = scope.take<float>({bf16 ? most : 0, out_});
     const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, out_));
     for (std::size_t first = 0; first < rows; first += onednn_rows) {
       const std::size_t tile = std::min(onednn_rows, rows - first);
       const Input part = input.from(first);
-      float* result = y + first * out_;
+      void* to = from_row(y, first).data;
+      float* result = bf16 ? floats.data() : static_cast<float*>(to);
       if (dtype_ != DType::i8) {
         onednn_->multiply(part.values, part.stride, tile, result, workspace);
         activate<float>(activation, {result, { tile, out_ }}, workspace);
-        continue;
+      } else {
+        onednn_->multiply(part.values, part.stride, tile, sums.data(), workspace);
       }
-      onednn_->multiply(part.values, part.stride, tile, sums.data(), workspace);
       parallel_ranges(tile, grain, workspace.threads(), [&](std::size_t begin, std::size_t end) {
-        finish(sums.row(begin), out_, end - begin, 0, out_, part.scales + begin, result + begin * out_, activation);
+        const std::size_t count = end - begin;
+        float* here = result + begin * out_;
+        if (dtype_ == DType::i8) finish(sums.row(begin), out_, count, 0, out_, part.scales + begin, here, activation);
+        if (bf16) {
+          kernels::round_to_bf16(here, out_, count, out_, static_cast<std::uint16_t*>(to) + begin * out_, out_);
+        }
       });
     }
   }

@@ -218,6 +218,54 @@ TEST(EncoderDecoderCacheTest, NewKeysLieBehindTheOldOnesAndOutliveGrowth) {
   }
 }
 
+TEST(EncoderDecoderCacheTest, HoldsBFloat16InHalfTheMemory) {
+  PagePool pool;
+  const auto number = [](std::size_t layer, std::size_t token, std::size_t i) {
+    return BFloat16{static_cast<std::uint16_t>(0x3f80 + 64 * layer + 8 * token + i)};
+  };
+  const auto write = [&](TensorView<BFloat16> rows, std::size_t layer, std::size_t token) {
+    for (std::size_t i = 0; i < 8; ++i) rows.row(0)[i] = number(layer, token, i);
+  };
+  {
+    Cache cache(2, 4, 1, 1, 4, &pool, DType::bf16);
+    EXPECT_EQ(cache.dtype(), DType::bf16);
+    for (std::size_t token = 0; token < 7; ++token) {  // it grows, and moves what it has
+      step(cache);
+      for (std::size_t layer = 0; layer < 2; ++layer) write(cache.new_self<BFloat16>(layer, 1), layer, token);
+      if (token == 2) cache.drop_last(Offsets{1});
+    }
+    for (std::size_t layer = 0; layer < 2; ++layer) {
+      const Tensor<float> copy = cache.key_values(layer, 0);
+      ASSERT_EQ(copy.shape(), (Shape{6, 8}));
+      for (std::size_t i = 0; i < copy.size(); ++i) {
+        const std::size_t token = i / 8 < 2 ? i / 8 : i / 8 + 1;
+        EXPECT_EQ(copy[i], static_cast<float>(number(layer, token, i % 8)));
+      }
+    }
+  }
+  PagePool of_floats;
+  { const Cache cache(2, 4, 1, 1, 4000, &of_floats); }
+  PagePool of_halves;
+  { const Cache cache(2, 4, 1, 1, 4000, &of_halves, DType::bf16); }
+  EXPECT_EQ(2 * of_halves.capacity(), of_floats.capacity());
+}
+
+TEST(EncoderDecoderCacheTest, SourcesOfBFloat16MoveWhole) {
+  Cache cache(1, 2, 0, 0, 0, nullptr, DType::bf16);
+  for (std::uint16_t source = 0; source < 12; ++source) {
+    cache.append_sources(Offsets{0, 1});
+    for (std::size_t i = 0; i < 4; ++i) cache.new_cross<BFloat16>(0).row(0)[i] = BFloat16{source};
+    if (source == 8) cache.reorder(Offsets{7, 8});  // the others are forgotten
+  }
+  const Offsets offsets = {0, 1, 2, 3, 4, 5};
+  cache.append(offsets, {}, true);
+  const std::uint16_t left[] = {7, 8, 9, 10, 11};
+  for (std::size_t row = 0; row < 5; ++row) {
+    const std::size_t at = cache.cross_groups()[row].key_begin;
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(cache.cross<BFloat16>(0).row(at)[i].bits, left[row]);
+  }
+}
+
 TEST(EncoderDecoderCacheTest, WithoutSourcesThereIsNoCrossAttention) {
   Cache cache(1, 4, 2, 2, 8);
   step(cache);

@@ -55,7 +55,7 @@ class BasicDecoder {
   /// if any, gives it memory and must outlive it.
   EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0,
                                     PagePool* pool = nullptr) const {
-    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length, pool};
+    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length, pool, stack_.between()};
   }
 
   /// Computes the cross-attention keys and values of the encoder's states, [source rows, hidden_size], that lie as

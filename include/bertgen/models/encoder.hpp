@@ -62,6 +62,12 @@ class TransformerStack {
     for (const Layer<T>& layer : layers_) sum += layer.bytes();
     return sum;
   }
+  /// Layer::between() of all layers together: BFloat16 if it is each one's.
+  DType between() const {
+    const bool narrow = std::all_of(layers_.begin(), layers_.end(),
+                                    [](const Layer<T>& layer) { return layer.between() == DType::bf16; });
+    return narrow ? DType::bf16 : dtype_of<T>;
+  }
 
  private:
   Embeddings<T> embeddings_;

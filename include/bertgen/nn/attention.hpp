@@ -25,8 +25,9 @@ struct AttentionRecord {
   std::vector<std::vector<Tensor<T>>> weights = {};  ///< layer -> sequence -> [heads, queries, keys]
 
   /// Adds the weights of a layer.
-  void keep(TensorView<const T> queries, TensorView<const T> keys, std::size_t heads) {
-    weights.push_back(attention_weights<T>(queries, keys, sequences, heads));
+  template <typename V>
+  void keep(TensorView<V> queries, TensorView<V> keys, std::size_t heads) {
+    weights.push_back(attention_weights<T, V>(queries, keys, sequences, heads));
   }
 };
 
@@ -45,37 +46,59 @@ class SelfAttention {
   /// Bytes of packed weights.
   std::size_t bytes() const { return query_key_value_.bytes() + output_.bytes(); }
 
+  /// What a cache holds best that this attention writes and reads.
+  DType between() const { return between_type<T>({query_key_value_.dtype()}); }
+
   /// The rows attend to one another as `groups` say. hidden: [rows, hidden], replaced.
   void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace,
                AttentionRecord<T>* record = nullptr) const {
-    Workspace::Scope scope(workspace);
-    const std::size_t size = hidden.cols();
-    const auto projected = scope.take<T>({hidden.rows(), 3 * size});  // [rows, query | key | value]
-    query_key_value_.forward(hidden, projected, workspace);
-    const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
-    attention<T>(projected.middle_cols(0, size), projected.middle_cols(size, size),
-                 projected.middle_cols(2 * size, size), groups, heads_, context, workspace, query_key_value_.dtype());
-    if (record != nullptr) record->keep(projected.middle_cols(0, size), projected.middle_cols(size, size), heads_);
-    output_.forward(context, hidden, workspace);
+    with_type<T>(between(), [&]<typename V>(std::type_identity<V>) {
+      Workspace::Scope scope(workspace);
+      const std::size_t size = hidden.cols();
+      const TensorView<V> projected = project<V>(hidden, scope, workspace);
+      attend<V>(projected, projected.middle_cols(size, 2 * size), groups, hidden, workspace, record);
+    });
   }
 
-  /// The rows are the tokens last appended to `cache`; they attend to all tokens it shows them.
+  /// The rows are the tokens last appended to `cache`; they attend to all tokens it shows them. Throws ArgumentError
+  /// for a cache of BFloat16 if this multiplies in no narrower type than float.
   void forward(TensorView<T> hidden, EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace,
                AttentionRecord<T>* record = nullptr) const {
-    Workspace::Scope scope(workspace);
-    const std::size_t size = hidden.cols();
-    const auto projected = scope.take<T>({hidden.rows(), 3 * size});  // [rows, query | key | value]
-    query_key_value_.forward(hidden, projected, workspace);
-    cache.new_self(layer, hidden.rows()).matrix() = projected.middle_cols(size, 2 * size).matrix();
-    const TensorView<const T> key_value = cache.self(layer);  // [slots, key | value]
-    const auto context = scope.take<T>(hidden.shape());       // [rows, hidden]
-    attention<T>(projected.middle_cols(0, size), key_value.middle_cols(0, size), key_value.middle_cols(size, size),
-                 cache.self_groups(), heads_, context, workspace, query_key_value_.dtype());
-    if (record != nullptr) record->keep(projected.middle_cols(0, size), key_value.middle_cols(0, size), heads_);
-    output_.forward(context, hidden, workspace);
+    with_type<T>(cache.dtype(), [&]<typename V>(std::type_identity<V>) {
+      Workspace::Scope scope(workspace);
+      const std::size_t size = hidden.cols();
+      const TensorView<V> projected = project<V>(hidden, scope, workspace);
+      const TensorView<V> fresh = cache.template new_self<V>(layer, hidden.rows());
+      for (std::size_t row = 0; row < hidden.rows(); ++row) {
+        std::copy_n(projected.row(row) + size, 2 * size, fresh.row(row));
+      }
+      attend<V>(projected, cache.template self<V>(layer), cache.self_groups(), hidden, workspace, record);
+    });
   }
 
  private:
+  /// [rows, query | key | value]
+  template <typename V>
+  TensorView<V> project(TensorView<const T> hidden, Workspace::Scope& scope, Workspace& workspace) const {
+    const auto projected = scope.take<V>({hidden.rows(), 3 * hidden.cols()});
+    query_key_value_.forward(hidden, projected, workspace);
+    return projected;
+  }
+
+  /// key_value: [rows, key | value]
+  template <typename V>
+  void attend(TensorView<const V> projected, TensorView<const V> key_value, std::span<const AttentionGroup> groups,
+              TensorView<T> hidden, Workspace& workspace, AttentionRecord<T>* record) const {
+    Workspace::Scope scope(workspace);
+    const std::size_t size = hidden.cols();
+    const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
+    const auto query = projected.middle_cols(0, size);
+    const auto key = key_value.middle_cols(0, size);
+    attention<T, V>(query, key, key_value.middle_cols(size, size), groups, heads_, context, workspace);
+    if (record != nullptr) record->keep(query, key, heads_);
+    output_.forward(context, hidden, workspace);
+  }
+
   Linear<T> query_key_value_;
   ResidualOutput<T> output_;
   std::size_t heads_ = 1;
@@ -96,24 +119,33 @@ class CrossAttention {
   /// Bytes of packed weights.
   std::size_t bytes() const { return query_.bytes() + key_value_.bytes() + output_.bytes(); }
 
-  /// Keys and values of the encoder's states, once a source. states: [source rows, hidden] to
-  /// key_value: [source rows, 2 · hidden].
-  void project(TensorView<const T> states, TensorView<T> key_value, Workspace& workspace) const {
-    key_value_.forward(states, key_value, workspace);
+  /// What a cache holds best that this attention writes and reads.
+  DType between() const { return between_type<T>({query_.dtype(), key_value_.dtype()}); }
+
+  /// Keys and values of the encoder's states, once a source. states: [source rows, hidden], those that came last to
+  /// `cache`. Throws ArgumentError as forward().
+  void project(TensorView<const T> states, EncoderDecoderCache<T>& cache, std::size_t layer,
+               Workspace& workspace) const {
+    with_type<T>(cache.dtype(), [&]<typename V>(std::type_identity<V>) {
+      key_value_.forward(states, cache.template new_cross<V>(layer), workspace);
+    });
   }
 
-  /// hidden: [rows, hidden], replaced; key_value as project() made it.
-  void forward(TensorView<T> hidden, TensorView<const T> key_value, std::span<const AttentionGroup> groups,
-               Workspace& workspace, AttentionRecord<T>* record = nullptr) const {
-    Workspace::Scope scope(workspace);
-    const std::size_t size = hidden.cols();
-    const auto query = scope.take<T>(hidden.shape());    // [rows, hidden]
-    const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
-    query_.forward(hidden, query, workspace);
-    attention<T>(query, key_value.middle_cols(0, size), key_value.middle_cols(size, size), groups, heads_, context,
-                 workspace, query_.dtype());
-    if (record != nullptr) record->keep(query, key_value.middle_cols(0, size), heads_);
-    output_.forward(context, hidden, workspace);
+  /// hidden: [rows, hidden], replaced: the tokens last appended to `cache`. Throws ArgumentError as SelfAttention's.
+  void forward(TensorView<T> hidden, const EncoderDecoderCache<T>& cache, std::size_t layer, Workspace& workspace,
+               AttentionRecord<T>* record = nullptr) const {
+    with_type<T>(cache.dtype(), [&]<typename V>(std::type_identity<V>) {
+      Workspace::Scope scope(workspace);
+      const std::size_t size = hidden.cols();
+      const auto query = scope.take<V>(hidden.shape());    // [rows, hidden]
+      const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
+      query_.forward(hidden, query, workspace);
+      const TensorView<const V> key_value = cache.template cross<V>(layer);
+      const auto key = key_value.middle_cols(0, size);
+      attention<T, V>(query, key, key_value.middle_cols(size, size), cache.cross_groups(), heads_, context, workspace);
+      if (record != nullptr) record->keep(TensorView<const V>(query), key, heads_);
+      output_.forward(context, hidden, workspace);
+    });
   }
 
  private:

@@ -27,11 +27,13 @@ class EncoderDecoderCache {
  public:
   /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system
   /// as it is used. When it is full, what no row has any more is given out again, or it grows. Memory comes from `pool`
-  /// and goes back to it, if there is one; it must outlive the cache.
+  /// and goes back to it, if there is one; it must outlive the cache. dtype: of keys and values, T's or, beside float,
+  /// BFloat16's.
   EncoderDecoderCache(std::size_t layers, std::size_t hidden, std::size_t rows, std::size_t most_rows,
-                      std::size_t max_length, PagePool* pool = nullptr)
+                      std::size_t max_length, PagePool* pool = nullptr, DType dtype = dtype_of<T>)
       : hidden_(hidden),
         pool_(pool),
+        dtype_(dtype),
         self_(layers),
         cross_(layers),
         slots_(rows),
@@ -48,6 +50,7 @@ class EncoderDecoderCache {
 
   std::size_t rows() const { return slots_.size(); }   ///< sequences
   std::size_t layers() const { return self_.size(); }  ///< of the decoder
+  DType dtype() const { return dtype_; }               ///< of keys and values
   /// Positions that row has passed, hidden ones included: past_length.
   std::size_t length(std::size_t row) const { return positions_[row]; }
   /// Which source row attends to.
@@ -143,12 +146,17 @@ class EncoderDecoderCache {
     }
   }
 
-  /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for.
-  TensorView<T> new_self(std::size_t layer, std::size_t tokens) {
-    return {slot(self_[layer], first_new_), {tokens, 2 * hidden_}};
+  /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for. V, here and
+  /// below: the type of dtype().
+  template <typename V = T>
+  TensorView<V> new_self(std::size_t layer, std::size_t tokens) {
+    return rows_of<V>(self_[layer], first_new_, tokens);
   }
   /// All [slots, 2 · hidden] keys | values of a layer.
-  TensorView<const T> self(std::size_t layer) const { return {slot(self_[layer], 0), {used_, 2 * hidden_}}; }
+  template <typename V = T>
+  TensorView<const V> self(std::size_t layer) const {
+    return rows_of<V>(self_[layer], 0, used_);
+  }
   /// Which keys each row's new tokens see; the same for all layers.
   std::span<const AttentionGroup> self_groups() const { return self_groups_; }
   /// A copy of a layer's keys | values of one row, [tokens that are not hidden, 2 · hidden]: Hugging Face's
@@ -156,7 +164,7 @@ class EncoderDecoderCache {
   Tensor<T> key_values(std::size_t layer, std::size_t row) const {
     Tensor<T> copy({slots_[row].size(), 2 * hidden_});
     for (std::size_t i = 0; i < slots_[row].size(); ++i) {
-      std::copy_n(self(layer).row(static_cast<std::size_t>(slots_[row][i])), 2 * hidden_, copy.view().row(i));
+      convert(dtype_, slot(self_[layer], static_cast<std::size_t>(slots_[row][i])), 2 * hidden_, copy.view().row(i));
     }
     return copy;
   }
@@ -212,12 +220,14 @@ class EncoderDecoderCache {
     }
   }
   /// [source rows, 2 · hidden] keys | values of a layer; uninitialised at first, and empty without cross-attention.
-  TensorView<const T> cross(std::size_t layer) const {
-    return {slot(cross_[layer], 0), {source_offsets_.empty() ? 0 : source_offsets_.back(), 2 * hidden_}};
+  template <typename V = T>
+  TensorView<const V> cross(std::size_t layer) const {
+    return rows_of<V>(cross_[layer], 0, source_offsets_.empty() ? 0 : source_offsets_.back());
   }
   /// Those of the sources that came last.
-  TensorView<T> new_cross(std::size_t layer) {
-    return {slot(cross_[layer], first_new_source_row_), {source_offsets_.back() - first_new_source_row_, 2 * hidden_}};
+  template <typename V = T>
+  TensorView<V> new_cross(std::size_t layer) {
+    return rows_of<V>(cross_[layer], first_new_source_row_, source_offsets_.back() - first_new_source_row_);
   }
   /// As self_groups(), for self's counterpart cross().
   std::span<const AttentionGroup> cross_groups() const { return cross_groups_; }
@@ -282,7 +292,7 @@ class EncoderDecoderCache {
       const std::size_t begin = source_offsets_[source];
       const std::size_t count = source_offsets_[source + 1] - begin;
       for (const Pages& memory : cross_) {
-        std::copy_n(slot(memory, begin), count * 2 * hidden_, slot(memory, offsets.back()));
+        std::copy_n(slot(memory, begin), count * slot_bytes(), slot(memory, offsets.back()));
       }
       offsets.push_back(offsets.back() + count);
     }
@@ -324,14 +334,14 @@ class EncoderDecoderCache {
   /// Reserved slots cost no memory before they are written. Little may be written of what is reserved, so huge pages
   /// serve large reservations alone.
   Pages allocate(std::size_t slots, std::size_t place) const {
-    constexpr std::size_t huge_from = std::size_t{8} << 20;
+    constexpr std::size_t huge_from = std::size_t{4} << 20;
     if (slots > std::numeric_limits<std::size_t>::max() / slot_bytes()) throw std::bad_alloc();
     const std::size_t bytes = slots * slot_bytes();
     return pool_ == nullptr ? allocate_pages(bytes, huge_from) : pool_->allocate(place, bytes, huge_from);
   }
   static std::size_t self_place(std::size_t layer) { return 2 * layer; }
   static std::size_t cross_place(std::size_t layer) { return 2 * layer + 1; }
-  std::size_t slot_bytes() const { return 2 * hidden_ * sizeof(T); }
+  std::size_t slot_bytes() const { return 2 * hidden_ * size_of(dtype_); }
   /// Slots that there is memory for in every layer. It may be more than was asked for: what an earlier cache had grown
   /// to need not grow again.
   std::size_t room_in(const std::vector<Pages>& layers) const {
@@ -339,13 +349,16 @@ class EncoderDecoderCache {
     for (const Pages& memory : layers) bytes = std::min(bytes, memory.get_deleter().size);
     return bytes / slot_bytes();
   }
-  T* slot(const Pages& memory, std::size_t index) const {
-    return reinterpret_cast<T*>(memory.get()) + index * 2 * hidden_;
+  std::byte* slot(const Pages& memory, std::size_t index) const { return memory.get() + index * slot_bytes(); }
+  /// [count, 2 · hidden]
+  template <typename V>
+  TensorView<V> rows_of(const Pages& memory, std::size_t first, std::size_t count) const {
+    return {reinterpret_cast<V*>(slot(memory, first)), {count, 2 * hidden_}};
   }
   /// Memory of `capacity` slots with the first `kept` of what was in `memory`.
   void move_to(std::size_t capacity, std::size_t kept, Pages& memory, std::size_t place) const {
     Pages larger = allocate(capacity, place);
-    if (kept != 0) std::copy_n(slot(memory, 0), kept * 2 * hidden_, slot(larger, 0));
+    if (kept != 0) std::copy_n(slot(memory, 0), kept * slot_bytes(), slot(larger, 0));
     memory = std::move(larger);
   }
 
@@ -365,7 +378,7 @@ class EncoderDecoderCache {
     for (std::size_t old = 0; old < used_; ++old) {
       if (moved[old] < 0) continue;
       for (const Pages& memory : self_) {
-        if (kept < old) std::copy_n(slot(memory, old), 2 * hidden_, slot(memory, kept));
+        if (kept < old) std::copy_n(slot(memory, old), slot_bytes(), slot(memory, kept));
       }
       moved[old] = static_cast<std::int32_t>(kept++);
     }
@@ -382,6 +395,7 @@ class EncoderDecoderCache {
 
   std::size_t hidden_;
   PagePool* pool_;
+  DType dtype_;
   std::size_t capacity_ = 0;   ///< slots there is memory for
   std::size_t used_ = 0;       ///< slots given out
   std::size_t first_new_ = 0;  ///< the first slot of the last append()

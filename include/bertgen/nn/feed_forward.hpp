@@ -23,10 +23,13 @@ class FeedForward {
 
   /// hidden: [rows, hidden], replaced.
   void forward(TensorView<T> hidden, Workspace& workspace) const {
-    Workspace::Scope scope(workspace);
-    const auto widened = scope.take<T>({hidden.rows(), intermediate_.out()});  // [rows, intermediate]
-    intermediate_.forward(hidden, widened, workspace, activation_);
-    output_.forward(widened, hidden, workspace);
+    const DType between = between_type<T>({intermediate_.dtype(), output_.dtype()});
+    with_type<T>(between, [&]<typename V>(std::type_identity<V>) {
+      Workspace::Scope scope(workspace);
+      const auto widened = scope.take<V>({hidden.rows(), intermediate_.out()});  // [rows, intermediate]
+      intermediate_.forward(hidden, widened, workspace, activation_);
+      output_.forward(widened, hidden, workspace);
+    });
   }
 
  private:

@@ -28,6 +28,12 @@ class Layer {
     return attention_.bytes() + (crossattention_ ? crossattention_->bytes() : 0) + feed_forward_.bytes();
   }
 
+  /// What a decoder's cache holds best: BFloat16 if both attentions multiply in narrower types than float.
+  DType between() const {
+    const DType cross = crossattention_ ? crossattention_->between() : attention_.between();
+    return between_type<T>({attention_.between(), cross});
+  }
+
   /// In an encoder. hidden: [rows, hidden], replaced. `record`: takes its attention weights.
   void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace,
                AttentionRecord<T>* record = nullptr) const {
@@ -40,7 +46,7 @@ class Layer {
                AttentionRecord<T>* record = nullptr, AttentionRecord<T>* cross_record = nullptr) const {
     attention_.forward(hidden, cache, layer, workspace, record);
     if (crossattention_ && !cache.cross_groups().empty()) {
-      crossattention_->forward(hidden, cache.cross(layer), cache.cross_groups(), workspace, cross_record);
+      crossattention_->forward(hidden, cache, layer, workspace, cross_record);
     }
     feed_forward_.forward(hidden, workspace);
   }
@@ -48,7 +54,7 @@ class Layer {
   /// Fills the cache with this layer's keys and values of the encoder's states, [source rows, hidden].
   void project_states(TensorView<const T> states, EncoderDecoderCache<T>& cache, std::size_t layer,
                       Workspace& workspace) const {
-    crossattention_->project(states, cache.new_cross(layer), workspace);
+    crossattention_->project(states, cache, layer, workspace);
   }
 
  private:

@@ -42,8 +42,12 @@ class ResidualOutput {
   /// Bytes of packed weights.
   std::size_t bytes() const { return dense_.bytes(); }
 
-  /// x: [rows, in]; hidden: [rows, hidden], replaced.
-  void forward(TensorView<const T> x, TensorView<T> hidden, Workspace& workspace) const {
+  /// The type that it multiplies in.
+  DType dtype() const { return dense_.dtype(); }
+
+  /// x: [rows, in], of T or, if dtype() is narrower than float, of BFloat16; hidden: [rows, hidden], replaced.
+  template <typename V>
+  void forward(TensorView<V> x, TensorView<T> hidden, Workspace& workspace) const {
     Workspace::Scope scope(workspace);
     const auto projected = scope.take<T>({x.rows(), dense_.out()});  // [rows, hidden]
     dense_.forward(x, projected, workspace);

@@ -43,11 +43,20 @@ class Linear {
   /// The type that it multiplies in.
   DType dtype() const { return packed_.dtype(); }
 
-  /// x: [rows, in], y: [rows, out].
+  /// @{
+  /// x: [rows, in], y: [rows, out]. BFloat16 as PackedMatrix::multiply() says.
   void forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
                Activation activation = Activation::linear) const {
     packed_.multiply(x, y, workspace, activation);
   }
+  void forward(TensorView<const T> x, TensorView<BFloat16> y, Workspace& workspace,
+               Activation activation = Activation::linear) const {
+    packed_.multiply(x, y, workspace, activation);
+  }
+  void forward(TensorView<const BFloat16> x, TensorView<T> y, Workspace& workspace) const {
+    packed_.multiply(x, y, workspace);
+  }
+  /// @}
 
  private:
   PackedMatrix<T> packed_;

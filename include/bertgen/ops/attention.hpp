@@ -3,11 +3,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <numeric>
 #include <span>
 #include <vector>
 
-#include "bertgen/core/dtype.hpp"
+#include "bertgen/core/bfloat16.hpp"
 #include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/workspace.hpp"
@@ -39,13 +40,12 @@ struct AttentionGroup {
 
 /// For each group, each query row q in it and each head: context = Σ_k softmax_k(q·k / √head_dim) v_k.
 /// queries, context: [rows, heads · head_dim]; keys, values: [key rows, heads · head_dim]. A query that sees no key
-/// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone. products: the
-/// type of the model's other products; where it is narrower than float, and the CPU has instructions for products of
-/// bf16 that are faster than those for floats, groups of more than eight queries are multiplied in it.
-template <typename T>
-void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView<const T> values,
-               std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context, Workspace& workspace,
-               [[maybe_unused]] DType products = DType::f32) {
+/// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone. V: T, or
+/// BFloat16 beside float. Sums and softmax are of T; the weights of BFloat16's values are rounded to it for groups of
+/// more than eight queries, where the CPU has instructions for its products that are faster than those for floats.
+template <typename T, typename V>
+void attention(TensorView<const V> queries, TensorView<const V> keys, TensorView<const V> values,
+               std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context, Workspace& workspace) {
   const std::size_t head_dim = queries.cols() / heads;
   const T scale = T(1) / std::sqrt(static_cast<T>(head_dim));
   for (const AttentionGroup& group : groups) {
@@ -81,8 +81,8 @@ struct AttentionRows {
 
 /// What attention() weights the values by, once more and for looking at only: of each sequence
 /// [heads, queries, positions], 0 where a query does not see a key.
-template <typename T>
-std::vector<Tensor<T>> attention_weights(TensorView<const T> queries, TensorView<const T> keys,
+template <typename T, typename V>
+std::vector<Tensor<T>> attention_weights(TensorView<const V> queries, TensorView<const V> keys,
                                          std::span<const AttentionRows> sequences, std::size_t heads) {
   const std::size_t head_dim = queries.cols() / heads;
   const T scale = T(1) / std::sqrt(static_cast<T>(head_dim));
@@ -93,11 +93,12 @@ std::vector<Tensor<T>> attention_weights(TensorView<const T> queries, TensorView
     for (std::size_t i = 0; i < heads * group.query_count; ++i) {
       const std::size_t query = i % group.query_count;
       const std::size_t first = i / group.query_count * head_dim;  // column of its head
-      const T* q = queries.row(group.query_begin + query) + first;
+      const V* q = queries.row(group.query_begin + query) + first;
       scores.clear();
       for (std::size_t key = 0; key < group.keys_of(query); ++key) {
-        const T* k = keys.row(group.key_row(key)) + first;
-        scores.push_back(std::inner_product(q, q + head_dim, k, T(0)) * scale);
+        const V* k = keys.row(group.key_row(key)) + first;
+        const auto times = [](V x, V y) { return static_cast<T>(x) * static_cast<T>(y); };
+        scores.push_back(std::inner_product(q, q + head_dim, k, T(0), std::plus<>(), times) * scale);
       }
       softmax<T>(scores);
       for (std::size_t key = 0; key < scores.size(); ++key) {
@@ -109,9 +110,16 @@ std::vector<Tensor<T>> attention_weights(TensorView<const T> queries, TensorView
   return all;
 }
 
+/// @{
+/// By kernels for the CPU that runs.
 template <>
-void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
-                      std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
-                      Workspace& workspace, DType products);
+void attention<float, float>(TensorView<const float> queries, TensorView<const float> keys,
+                             TensorView<const float> values, std::span<const AttentionGroup> groups, std::size_t heads,
+                             TensorView<float> context, Workspace& workspace);
+template <>
+void attention<float, BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
+                                TensorView<const BFloat16> values, std::span<const AttentionGroup> groups,
+                                std::size_t heads, TensorView<float> context, Workspace& workspace);
+/// @}
 
 }  // namespace bertgen

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/bfloat16.hpp"
 #include "bertgen/core/export.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/weights.hpp"
@@ -69,13 +70,26 @@ class MatrixRows {
   std::size_t out_ = 0;
 };
 
+/// @{
+/// The elements of rows: T's, or BFloat16's where a kernel multiplies in a narrower type than float.
+struct MatmulInput {
+  const void* data;
+  DType type;
+};
+struct MatmulOutput {
+  void* data;
+  DType type;
+};
+/// @}
+
 /// A packed [in, out] matrix and its bias. Implementations are immutable after construction and thread-safe.
 template <typename T>
 class MatmulKernel {
  public:
   virtual ~MatmulKernel() = default;
   /// y = activation(x · Wᵀ + bias); x: [rows, in], y: [rows, out], both without gaps.
-  virtual void multiply(const T* x, std::size_t rows, T* y, Activation activation, Workspace& workspace) const = 0;
+  virtual void multiply(MatmulInput x, std::size_t rows, MatmulOutput y, Activation activation,
+                        Workspace& workspace) const = 0;
   virtual std::size_t bytes() const = 0;
   /// The type that inputs and weights are multiplied in.
   virtual DType dtype() const = 0;
@@ -127,17 +141,38 @@ class PackedMatrix {
   /// The type that inputs and weights are multiplied in: as compute_dtype() says, or T's. Not of an empty matrix.
   DType dtype() const { return kernel_->dtype(); }
 
-  /// y = activation(x · Wᵀ + bias). x: [rows, in], y: [rows, out], both contiguous.
+  /// @{
+  /// y = activation(x · Wᵀ + bias). x: [rows, in], y: [rows, out], both contiguous. Throws ShapeError, and
+  /// ArgumentError for BFloat16 unless dtype() is narrower than float.
   void multiply(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
                 Activation activation = Activation::linear) const {
+    multiply_as<T, T>(x, y, workspace, activation);
+  }
+  void multiply(TensorView<const T> x, TensorView<BFloat16> y, Workspace& workspace,
+                Activation activation = Activation::linear) const {
+    multiply_as<T, BFloat16>(x, y, workspace, activation);
+  }
+  void multiply(TensorView<const BFloat16> x, TensorView<T> y, Workspace& workspace,
+                Activation activation = Activation::linear) const {
+    multiply_as<BFloat16, T>(x, y, workspace, activation);
+  }
+  /// @}
+
+ private:
+  template <typename X, typename Y>
+  void multiply_as(TensorView<const X> x, TensorView<Y> y, Workspace& workspace, Activation activation) const {
     if (x.cols() != in_ || y.cols() != out_ || x.rows() != y.rows() || !x.contiguous() || !y.contiguous()) {
       throw ShapeError("matmul: expected contiguous [rows, " + std::to_string(in_) + "] -> [rows, " +
                        std::to_string(out_) + "], got " + to_string(x.shape()) + " -> " + to_string(y.shape()));
     }
-    if (x.rows() != 0) kernel_->multiply(x.data(), x.rows(), y.data(), activation, workspace);
+    if (x.rows() == 0) return;
+    if (!std::is_same_v<X, Y> && between_type<T>({dtype()}) == dtype_of<T>) {
+      throw ArgumentError("matmul: expected rows of " + std::string(dtype_name(dtype_of<T>)) +
+                          ", as the weights are multiplied in it, got BF16");
+    }
+    kernel_->multiply({x.data(), dtype_of<X>}, x.rows(), {y.data(), dtype_of<Y>}, activation, workspace);
   }
 
- private:
   std::size_t in_ = 0;
   std::size_t out_ = 0;
   std::unique_ptr<detail::MatmulKernel<T>> kernel_;
