@@ -210,8 +210,8 @@ INSTANTIATE_TEST_SUITE_P(Types, NarrowLayerTest,
                                   std::to_string(std::get<1>(param.param));
                          });
 
-// Rounding was seen to change the result by up to 0.032 of its size. Seen to fail with values in the place of keys, and
-// with tokens in one another's place in the cache.
+// Rounding was seen to change the result by up to 0.032 of its size. Seen to fail with keys in the place of values, and
+// with queries kept in the cache for keys.
 TEST_P(NarrowLayerTest, FollowsTheDefinition) {
   const std::size_t hidden_size = config_.hidden_size;
   const Layer<float> layer = this->layer();

@@ -349,7 +349,7 @@ TEST(AttentionInBf16Test, UnseenKeysDoNotCountWhateverTheyHold) {
   }
 }
 
-// Seen to fail with products of pairs for few queries too, and for none.
+// Seen to fail with products of pairs on no CPU.
 TEST(AttentionInBf16Test, MultipliesPairsOnlyWhereTheCpuGainsByIt) {
   const auto many = in_bf16(random_inputs<float>(40, 40, 2, 32));
   EXPECT_EQ(test::same_bits(attend(many, all_of(many)), attend(in_floats(many), all_of(many))),
@@ -358,7 +358,7 @@ TEST(AttentionInBf16Test, MultipliesPairsOnlyWhereTheCpuGainsByIt) {
   EXPECT_TRUE(test::same_bits(attend(few, all_of(few)), attend(in_floats(few), all_of(few))));
 }
 
-// Seen to fail with bf16 on one thread only.
+// Seen to fail with products of pairs on one thread only.
 TEST(AttentionInBf16Test, DoesNotDependOnThreads) {
   const auto inputs = in_bf16(random_inputs<float>(90, 90, 4, 20));
   const std::vector<AttentionGroup> groups = {{0, 30, 0, 60, nullptr, nullptr}, {30, 60, 33, 27, nullptr, nullptr}};

@@ -430,7 +430,8 @@ TEST_P(NarrowMatmulTest, Bf16RoundsWhatItMultiplies) {
   }
 }
 
-// Seen to fail with rows that lie one element too far apart, and with inputs taken for floats.
+// Seen to fail with inputs taken for floats, with rows of them a float's size apart, and with all results in the first
+// rows.
 TEST_P(NarrowMatmulTest, ReadsAndWritesBFloat16) {
   for (DType dtype : {DType::bf16, DType::i8}) {
     for (const auto& [in, out] : {std::pair{1u, 1u}, {3u, 65u}, {64u, 64u}, {77u, 200u}, {128u, 70u}, {1088u, 130u}}) {

@@ -15,6 +15,7 @@ namespace BERTGEN_PUBLIC bertgen {
 /// The upper half of a float: torch.bfloat16.
 struct BFloat16 {
   std::uint16_t bits;  ///< of the float that it is, the upper 16
+  /// That float.
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
