@@ -9,9 +9,8 @@
 #define HWY_TARGET_INCLUDE "kernels/attention.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
-#include "kernels/load-inl.hpp"
+#include "kernels/vectors-inl.hpp"
 
 #ifndef BERTGEN_ATTENTION_SIZES  // this file is read once per target
 #define BERTGEN_ATTENTION_SIZES
@@ -166,12 +165,11 @@ HWY_INLINE void SoftmaxScores(float* HWY_RESTRICT scores, size_t count, float sc
   V maxima = hn::LoadU(d, scores);
   for (size_t i = lanes; i < padded; i += lanes) maxima = hn::Max(maxima, hn::LoadU(d, scores + i));
   const V shift = hn::MaxOfLanes(d, maxima);
-  const V scales = hn::Set(d, scale);
+  const V factor = hn::Set(d, scale * kLog2E);
   V sums = hn::Zero(d);
   for (size_t i = 0; i < padded; i += lanes) {
-    const V x = hn::Mul(hn::Sub(hn::LoadU(d, scores + i), shift), scales);
-    const auto nan = hn::IsNaN(x);  // Exp drops it, or, on the portable target, converts it to an integer
-    const V e = hn::IfThenElse(nan, x, hn::Exp(d, hn::IfThenZeroElse(nan, x)));
+    const V x = hn::Sub(hn::LoadU(d, scores + i), shift);
+    const V e = hn::IfThenElse(hn::IsNaN(x), x, ExpOfProduct(d, x, factor));
     hn::StoreU(e, d, scores + i);
     sums = hn::Add(sums, e);
   }

@@ -20,8 +20,8 @@ constexpr std::size_t round_up(std::size_t count, std::size_t multiple) {
 /// Bytes that a cache holds or asks for together.
 inline constexpr std::size_t cache_line = 64;
 
-/// Asks for the cache lines of a row. The CPU does not look ahead by itself in rows that lie pages apart. Not inlined at
-/// once, GCC takes what only prefetches for a function without effect, and drops its calls.
+/// Asks for the cache lines of a row. The CPU does not look ahead by itself in rows that lie pages apart. Inlined at
+/// once, for else GCC takes what only prefetches for a function without effect, and drops its calls.
 [[gnu::always_inline]] inline void prefetch(const void* row, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += cache_line) __builtin_prefetch(static_cast<const char*>(row) + i);
 }

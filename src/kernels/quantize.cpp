@@ -8,7 +8,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
 #include "hwy/highway.h"
-#include "kernels/load-inl.hpp"
+#include "kernels/vectors-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace bertgen::kernels::HWY_NAMESPACE {

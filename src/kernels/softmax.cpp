@@ -7,8 +7,8 @@
 #define HWY_TARGET_INCLUDE "kernels/softmax.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target, which includes this file once per target.
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/vectors-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace bertgen::kernels::HWY_NAMESPACE {
@@ -39,13 +39,15 @@ float LogSumExp(const float* HWY_RESTRICT x, size_t count) {
   if (largest == infinity) return infinity;
   if (largest == -infinity) largest = 0.0f;
 
-  const V shift = hn::Set(d, largest);
+  const V shift = hn::Set(d, largest), factor = hn::Set(d, kLog2E);
   constexpr size_t kRun = 32;  // vectors summed in float
   double sum = 0.0;
   for (size_t i = 0; i < whole;) {
     const size_t end = HWY_MIN(whole, i + kRun * lanes);
     V sums = hn::Zero(d);
-    for (; i < end; i += lanes) sums = hn::Add(sums, hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), shift)));
+    for (; i < end; i += lanes) {
+      sums = hn::Add(sums, ExpOfProduct(d, hn::Sub(hn::LoadU(d, x + i), shift), factor));
+    }
     sum += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sums)));
   }
   for (size_t i = whole; i < count; ++i) sum += static_cast<double>(std::exp(x[i] - largest));
