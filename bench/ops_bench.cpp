@@ -120,7 +120,7 @@ void self_attention(benchmark::State& state) {
   Tensor<float> context({batch * queries, hidden});
   std::vector<AttentionGroup> groups;
   for (std::size_t i = 0; i < batch; ++i) groups.push_back({i * queries, queries, i * keys, keys, nullptr, nullptr});
-  for (auto _ : state) attention<float, float>(q, k, v, groups, 8, context, workspace);
+  for (auto _ : state) attention<float>(q, k, v, groups, 8, context, workspace);
   state.counters["flop/s"] = benchmark::Counter(4.0 * static_cast<double>(batch * queries * keys * hidden),
                                                 benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -112,14 +112,14 @@ std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float
 
 namespace {
 
-template <typename V>
-void attend_groups(TensorView<const V> queries, TensorView<const V> keys, TensorView<const V> values,
-                   std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
+template <typename T>
+void attend_groups(TensorView<const T> queries, TensorView<const T> keys, TensorView<const T> values,
+                   std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context,
                    Workspace& workspace) {
   const std::size_t head_dim = queries.cols() / heads;
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   const auto bf16 = active_isa() >= Isa::avx512_bf16 ? kernels::HeadType::bf16_pairs : kernels::HeadType::bf16;
-  const auto type = std::is_same_v<V, float> ? kernels::HeadType::f32 : bf16;
+  const auto type = std::is_same_v<T, float> ? kernels::HeadType::f32 : bf16;
   std::size_t work = 0;
   for (const AttentionGroup& group : groups) work += group.query_count * group.key_count * queries.cols();
   const int threads = work < attention_grain ? 1 : workspace.threads();
@@ -147,15 +147,15 @@ void attend_groups(TensorView<const V> queries, TensorView<const V> keys, Tensor
 }  // namespace
 
 template <>
-void attention<float, float>(TensorView<const float> queries, TensorView<const float> keys,
-                             TensorView<const float> values, std::span<const AttentionGroup> groups, std::size_t heads,
-                             TensorView<float> context, Workspace& workspace) {
+void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
+                      std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
+                      Workspace& workspace) {
   attend_groups(queries, keys, values, groups, heads, context, workspace);
 }
 template <>
-void attention<float, BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
-                                TensorView<const BFloat16> values, std::span<const AttentionGroup> groups,
-                                std::size_t heads, TensorView<float> context, Workspace& workspace) {
+void attention<BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
+                         TensorView<const BFloat16> values, std::span<const AttentionGroup> groups, std::size_t heads,
+                         TensorView<BFloat16> context, Workspace& workspace) {
   attend_groups(queries, keys, values, groups, heads, context, workspace);
 }
 

@@ -184,7 +184,7 @@ struct Task {
   RowList<N> queries, keys, values;
   size_t heads, head_dim;
   float scale;
-  float* context;
+  N* context;
   size_t context_stride;
 
   size_t Seen(size_t query) const {
@@ -199,6 +199,13 @@ HWY_INLINE void AttendFew(const Task<N>& task, float* scores) {
   const size_t count = task.group.key_count;
   const size_t padded = round_up(count, widest_vector);
   const size_t head_dim = task.head_dim;
+  // Sums are of floats: where they belong, or behind the scores.
+  float* context = scores + task.heads * rows * padded;
+  size_t stride = task.heads * head_dim;
+  if constexpr (sizeof(N) == sizeof(float)) {
+    context = task.context;
+    stride = task.context_stride;
+  }
   constexpr size_t kKeys = 4;  // FourDots of the last ones count one several times; scores has room for them
   for (size_t key = 0; key < count; key += kKeys) {
     const N* keys[kKeys];
@@ -237,11 +244,14 @@ HWY_INLINE void AttendFew(const Task<N>& task, float* scores) {
       }
       for (size_t r = 0; r < rows; ++r) {
         AddWeightedRow(scores + (head * rows + r) * padded + begin, values, block, head_dim, begin != 0,
-                       task.context + r * task.context_stride + head * head_dim);
+                       context + r * stride + head * head_dim);
       }
     }
     begin += block;
   } while (begin < longest);
+  if constexpr (sizeof(N) != sizeof(float)) {
+    round_to_bf16(context, stride, rows, stride, task.context, task.context_stride);
+  }
 }
 
 /// x[0, count) as floats: where they lie, or in `scratch`.
@@ -297,19 +307,26 @@ HWY_INLINE size_t SoftmaxBlock(const Task<N>& task, size_t begin, size_t rows, s
   return longest;
 }
 
-/// Calls multiply(panel, y, stride) for the columns of each panel of values; those of one that is not whole go through
-/// `tile`.
+/// Calls multiply(panel, y, stride) for the columns of each panel of values; those of one that is not whole, and those
+/// that are to be rounded, go through `tile`.
 template <class N, class Multiply>
 HWY_INLINE void SumValues(const Task<N>& task, size_t begin, size_t rows, size_t head, float* tile,
                           const Multiply& multiply) {
   const size_t head_dim = task.head_dim;
-  float* context = task.context + begin * task.context_stride + head * head_dim;
+  N* context = task.context + begin * task.context_stride + head * head_dim;
   for (size_t column = 0; column < head_dim; column += panel_columns) {
+    const size_t panel = column / panel_columns;
     const size_t here = HWY_MIN(panel_columns, head_dim - column);
-    const bool whole = here == panel_columns;
-    multiply(column / panel_columns, whole ? context + column : tile, whole ? task.context_stride : panel_columns);
-    for (size_t r = 0; !whole && r < rows; ++r) {
-      std::memcpy(context + column + r * task.context_stride, tile + r * panel_columns, here * sizeof(float));
+    if constexpr (sizeof(N) != sizeof(float)) {
+      multiply(panel, tile, panel_columns);
+      round_to_bf16(tile, panel_columns, rows, here, context + column, task.context_stride);
+    } else if (here == panel_columns) {
+      multiply(panel, context + column, task.context_stride);
+    } else {
+      multiply(panel, tile, panel_columns);
+      for (size_t r = 0; r < rows; ++r) {
+        std::memcpy(context + column + r * task.context_stride, tile + r * panel_columns, here * sizeof(float));
+      }
     }
   }
 }
@@ -428,7 +445,7 @@ HWY_INLINE void AttendManyPairs(const Task<uint16_t>& task, float* scratch) {
 
 template <class N>
 HWY_INLINE void AttendTo(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
-                         size_t head_dim, float scale, [[maybe_unused]] bool pairs, float* context,
+                         size_t head_dim, float scale, [[maybe_unused]] bool pairs, void* context,
                          size_t context_stride, float* scratch) {
   const size_t first = group.key_index != nullptr ? 0 : group.key_begin;
   const auto row = [](const HeadRows& rows, size_t index) {
@@ -441,7 +458,7 @@ HWY_INLINE void AttendTo(const AttentionGroup& group, HeadRows queries, HeadRows
                      heads,
                      head_dim,
                      scale,
-                     context + group.query_begin * context_stride,
+                     static_cast<N*>(context) + group.query_begin * context_stride,
                      context_stride};
   if (group.query_count <= few_queries) return AttendFew(task, scratch);
   if constexpr (sizeof(N) == sizeof(uint16_t)) {
@@ -451,11 +468,11 @@ HWY_INLINE void AttendTo(const AttentionGroup& group, HeadRows queries, HeadRows
 }
 
 void AttendFloats(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
-                  size_t head_dim, float scale, float* context, size_t context_stride, float* scratch) {
+                  size_t head_dim, float scale, void* context, size_t context_stride, float* scratch) {
   AttendTo<float>(group, queries, keys, values, heads, head_dim, scale, false, context, context_stride, scratch);
 }
 void AttendBf16(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, size_t heads,
-                size_t head_dim, float scale, bool pairs, float* context, size_t context_stride, float* scratch) {
+                size_t head_dim, float scale, bool pairs, void* context, size_t context_stride, float* scratch) {
   AttendTo<uint16_t>(group, queries, keys, values, heads, head_dim, scale, pairs, context, context_stride, scratch);
 }
 
@@ -469,13 +486,15 @@ HWY_EXPORT(AttendBf16);
 
 std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim,
                            HeadType type) {
-  if (queries <= few_queries) return heads * queries * round_up(keys, widest_vector);
+  if (queries <= few_queries) {
+    return heads * queries * (round_up(keys, widest_vector) + (type == HeadType::f32 ? 0 : head_dim));
+  }
   if (type == HeadType::bf16_pairs) return pair_scratch(keys, head_dim).size;
   return float_scratch(keys, head_dim, type == HeadType::bf16).size;
 }
 
 void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
-            std::size_t head_dim, float scale, HeadType type, float* context, std::size_t context_stride,
+            std::size_t head_dim, float scale, HeadType type, void* context, std::size_t context_stride,
             float* scratch) {
   if (type == HeadType::f32) {
     HWY_DYNAMIC_DISPATCH(AttendFloats)

@@ -47,7 +47,7 @@ class SelfAttention {
   std::size_t bytes() const { return query_key_value_.bytes() + output_.bytes(); }
 
   /// What a cache holds best that this attention writes and reads.
-  DType between() const { return between_type<T>({query_key_value_.dtype()}); }
+  DType between() const { return between_type<T>({query_key_value_.dtype(), output_.dtype()}); }
 
   /// The rows attend to one another as `groups` say. hidden: [rows, hidden], replaced.
   void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace,
@@ -91,10 +91,10 @@ class SelfAttention {
               TensorView<T> hidden, Workspace& workspace, AttentionRecord<T>* record) const {
     Workspace::Scope scope(workspace);
     const std::size_t size = hidden.cols();
-    const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
+    const auto context = scope.take<V>(hidden.shape());  // [rows, hidden]
     const auto query = projected.middle_cols(0, size);
     const auto key = key_value.middle_cols(0, size);
-    attention<T, V>(query, key, key_value.middle_cols(size, size), groups, heads_, context, workspace);
+    attention<V>(query, key, key_value.middle_cols(size, size), groups, heads_, context, workspace);
     if (record != nullptr) record->keep(query, key, heads_);
     output_.forward(context, hidden, workspace);
   }
@@ -120,7 +120,7 @@ class CrossAttention {
   std::size_t bytes() const { return query_.bytes() + key_value_.bytes() + output_.bytes(); }
 
   /// What a cache holds best that this attention writes and reads.
-  DType between() const { return between_type<T>({query_.dtype(), key_value_.dtype()}); }
+  DType between() const { return between_type<T>({query_.dtype(), key_value_.dtype(), output_.dtype()}); }
 
   /// Keys and values of the encoder's states, once a source. states: [source rows, hidden], those that came last to
   /// `cache`. Throws ArgumentError as forward().
@@ -138,11 +138,11 @@ class CrossAttention {
       Workspace::Scope scope(workspace);
       const std::size_t size = hidden.cols();
       const auto query = scope.take<V>(hidden.shape());    // [rows, hidden]
-      const auto context = scope.take<T>(hidden.shape());  // [rows, hidden]
+      const auto context = scope.take<V>(hidden.shape());  // [rows, hidden]
       query_.forward(hidden, query, workspace);
       const TensorView<const V> key_value = cache.template cross<V>(layer);
       const auto key = key_value.middle_cols(0, size);
-      attention<T, V>(query, key, key_value.middle_cols(size, size), cache.cross_groups(), heads_, context, workspace);
+      attention<V>(query, key, key_value.middle_cols(size, size), cache.cross_groups(), heads_, context, workspace);
       if (record != nullptr) record->keep(TensorView<const V>(query), key, heads_);
       output_.forward(context, hidden, workspace);
     });

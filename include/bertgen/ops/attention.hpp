@@ -40,11 +40,11 @@ struct AttentionGroup {
 
 /// For each group, each query row q in it and each head: context = Σ_k softmax_k(q·k / √head_dim) v_k.
 /// queries, context: [rows, heads · head_dim]; keys, values: [key rows, heads · head_dim]. A query that sees no key
-/// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone. V: T, or
-/// BFloat16 beside float. Sums and softmax are of T; the weights of BFloat16's values are rounded to it for groups of
-/// more than eight queries, where the CPU has instructions for its products that are faster than those for floats.
-template <typename T, typename V>
-void attention(TensorView<const V> queries, TensorView<const V> keys, TensorView<const V> values,
+/// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone. Sums and
+/// softmax are of T, or for BFloat16 of float; its weights are rounded to BFloat16, too, for groups of more than eight
+/// queries where the CPU has instructions for its products that are faster than those for floats.
+template <typename T>
+void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView<const T> values,
                std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context, Workspace& workspace) {
   const std::size_t head_dim = queries.cols() / heads;
   const T scale = T(1) / std::sqrt(static_cast<T>(head_dim));
@@ -113,13 +113,13 @@ std::vector<Tensor<T>> attention_weights(TensorView<const V> queries, TensorView
 /// @{
 /// By kernels for the CPU that runs.
 template <>
-void attention<float, float>(TensorView<const float> queries, TensorView<const float> keys,
-                             TensorView<const float> values, std::span<const AttentionGroup> groups, std::size_t heads,
-                             TensorView<float> context, Workspace& workspace);
+void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
+                      std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
+                      Workspace& workspace);
 template <>
-void attention<float, BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
-                                TensorView<const BFloat16> values, std::span<const AttentionGroup> groups,
-                                std::size_t heads, TensorView<float> context, Workspace& workspace);
+void attention<BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
+                         TensorView<const BFloat16> values, std::span<const AttentionGroup> groups, std::size_t heads,
+                         TensorView<BFloat16> context, Workspace& workspace);
 /// @}
 
 }  // namespace bertgen
