@@ -110,16 +110,14 @@ std::vector<Tensor<T>> attention_weights(TensorView<const V> queries, TensorView
   return all;
 }
 
-/// @{
-/// By kernels for the CPU that runs.
 template <>
 void attention<float>(TensorView<const float> queries, TensorView<const float> keys, TensorView<const float> values,
                       std::span<const AttentionGroup> groups, std::size_t heads, TensorView<float> context,
                       Workspace& workspace);
+/// The same of BFloat16.
 template <>
 void attention<BFloat16>(TensorView<const BFloat16> queries, TensorView<const BFloat16> keys,
                          TensorView<const BFloat16> values, std::span<const AttentionGroup> groups, std::size_t heads,
                          TensorView<BFloat16> context, Workspace& workspace);
-/// @}
 
 }  // namespace bertgen
