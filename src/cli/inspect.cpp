@@ -266,7 +266,8 @@ class Inspector {
   }
 
   /// Tables of embeddings stay in the map; every other tensor that is computed with is packed, an output matrix also
-  /// where it is the word embeddings. The cache grows by the keys and values of each layer.
+  /// where it is the word embeddings. The cache grows by the keys and values of each layer, in bf16 where all products
+  /// of the decoder's attention are of int8.
   void inspect_memory() {
     std::size_t mapped = 0;
     std::set<const std::byte*> counted;
@@ -281,7 +282,14 @@ class Inspector {
     const TransformerConfig& last = halves_.back();
     std::string cache;
     if (last.is_decoder) {
-      const std::size_t step = 2 * last.num_hidden_layers * last.hidden_size * sizeof(float);
+      const auto of_floats = [this](const auto& entry) {
+        const auto& [name, tensor] = entry;
+        const bool in_decoder = halves_.size() == 1 || name.starts_with("decoder.");
+        return in_decoder && name.find("attention.") != std::string::npos && tensor.shape.rank() == 2 &&
+               tensor.scale == nullptr;
+      };
+      const DType type = std::any_of(used_.begin(), used_.end(), of_floats) ? DType::f32 : DType::bf16;
+      const std::size_t step = 2 * last.num_hidden_layers * last.hidden_size * size_of(type);
       cache = ", " + bytes_text(step) + " of cache for each token of a beam";
       if (last.add_cross_attention) cache += " and of a source";
     }

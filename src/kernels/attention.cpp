@@ -257,7 +257,7 @@ HWY_INLINE void AttendFew(const Task<N>& task, float* scores) {
 /// x[0, count) as floats: where they lie, or in `scratch`.
 HWY_INLINE const float* AsFloats(const float* x, size_t, float*) { return x; }
 HWY_INLINE const float* AsFloats(const uint16_t* x, size_t count, float* scratch) {
-  widen(x, count, scratch);
+  WidenRow(x, count, scratch);
   return scratch;
 }
 
@@ -265,7 +265,7 @@ HWY_INLINE const float* AsFloats(const uint16_t* x, size_t count, float* scratch
 template <class N>
 HWY_INLINE void PackKeys(const RowList<N>& keys, size_t count, size_t offset, size_t head_dim, float* scratch,
                          float* panels) {
-  const size_t stride = round_up(head_dim, widest_vector);
+  const size_t stride = sizeof(N) == sizeof(float) ? 0 : round_up(head_dim, widest_vector);
   for (size_t begin = 0; begin < count; begin += panel_columns, panels += head_dim * panel_columns) {
     const size_t here = HWY_MIN(panel_columns, count - begin);
     const uint32_t* rows[panel_columns];
@@ -350,7 +350,7 @@ HWY_INLINE void AttendMany(const Task<N>& task, float* scratch) {
         queries = {task.queries[begin] + head * head_dim, task.queries.stride, nullptr};
       } else {
         for (size_t r = 0; r < rows; ++r) {
-          widen(task.queries[begin + r] + head * head_dim, head_dim, scratch + at.queries + r * queries.stride);
+          WidenRow(task.queries[begin + r] + head * head_dim, head_dim, scratch + at.queries + r * queries.stride);
         }
       }
       for (size_t key = 0; key < count; key += panel_columns) {

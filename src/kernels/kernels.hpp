@@ -148,8 +148,8 @@ struct HeadRows {
 std::size_t attend_scratch(std::size_t queries, std::size_t keys, std::size_t heads, std::size_t head_dim,
                            HeadType type);
 
-/// `heads` neighbouring heads of one group of ops/attention.hpp. `context` is of the same type, and has context_stride
-/// numbers from row to row.
+/// `heads` neighbouring heads of one group of ops/attention.hpp. `context`: of floats or of bf16 bits, as the heads
+/// are, context_stride of them from row to row.
 void attend(const AttentionGroup& group, HeadRows queries, HeadRows keys, HeadRows values, std::size_t heads,
             std::size_t head_dim, float scale, HeadType type, void* context, std::size_t context_stride,
             float* scratch);

@@ -146,13 +146,7 @@ void RoundRowsToBf16(const float* x, size_t x_stride, size_t rows, size_t count,
   for (size_t row = 0; row < rows; ++row) RoundToBf16(x + row * x_stride, count, y + row * y_stride);
 }
 
-void Widen(const uint16_t* HWY_RESTRICT x, size_t count, float* HWY_RESTRICT y) {
-  const hn::ScalableTag<float> d;
-  const size_t lanes = hn::Lanes(d);
-  const size_t whole = count - count % lanes;
-  for (size_t i = 0; i < whole; i += lanes) hn::StoreU(LoadFloats(d, x + i), d, y + i);
-  for (size_t i = whole; i < count; ++i) y[i] = FloatOf(x[i]);
-}
+void Widen(const uint16_t* x, size_t count, float* y) { WidenRow(x, count, y); }
 
 void RoundToBf16Floats(const float* HWY_RESTRICT x, size_t count, float* HWY_RESTRICT y) {
   const hn::ScalableTag<float> d;

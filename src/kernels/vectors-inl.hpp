@@ -28,7 +28,7 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> LoadFloats(D d, const uint16_t* x) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du32, hn::LoadU(du16, x))));
 }
 
-/// One of them.
+/// One float of either.
 HWY_INLINE float FloatOf(float x) { return x; }
 HWY_INLINE float FloatOf(uint16_t x) {
   const uint32_t bits = static_cast<uint32_t>(x) << 16;
@@ -37,12 +37,22 @@ HWY_INLINE float FloatOf(uint16_t x) {
   return value;
 }
 
+/// bf16 bits x[0, count) as floats.
+HWY_INLINE void WidenRow(const uint16_t* HWY_RESTRICT x, size_t count, float* HWY_RESTRICT y) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const size_t whole = count - count % lanes;
+  for (size_t i = 0; i < whole; i += lanes) hn::StoreU(LoadFloats(d, x + i), d, y + i);
+  for (size_t i = whole; i < count; ++i) y[i] = FloatOf(x[i]);
+}
+
 /// log₂ e: what ExpOfProduct() is given with differences, for powers of e.
 constexpr float kLog2E = 1.44269504f;
 
-/// 2^(x · factor), where that is not above 1; 0 below 2⁻¹²⁶. Off by up to 1.6e-7 of itself and 1e-7 · |x| of it. Half
-/// as long as hn::Exp, which is right to the last place, and takes what is above 1 too. What it makes of NaN is
-/// undefined.
+/// 2^(x · factor), where that is not above 1; below 2⁻¹²⁶, 0 or a subnormal. Off by up to 1.6e-7 of itself, and by
+/// 1e-7 of that for every 1 of x · factor. Half as long as hn::Exp, which is right to the last place and takes what is
+/// above 1 too. What it makes of NaN is undefined.
 template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V ExpOfProduct(D d, V x, V factor) {
   namespace hn = hwy::HWY_NAMESPACE;

@@ -353,6 +353,7 @@ class PanelMatmul final : public MatmulKernel<float> {
       } else {
         onednn_->multiply(part.values, part.stride, tile, sums.data(), workspace);
       }
+      if (dtype_ != DType::i8 && !bf16) continue;
       parallel_ranges(tile, grain, workspace.threads(), [&](std::size_t begin, std::size_t end) {
         const std::size_t count = end - begin;
         float* here = result + begin * out_;

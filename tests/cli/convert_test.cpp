@@ -46,6 +46,15 @@ TEST(Convert, Int8IsReadByTheOtherCommandsAndComputedIn) {
   EXPECT_NE(report.find(" of weights in int8, "), std::string::npos) << report;
 }
 
+TEST(Convert, Int8KeepsKeysAndValuesInHalfTheMemory) {
+  const TemporaryDirectory directory;
+  const std::string to = directory.path() / "int8";
+  EXPECT_EQ(run({"convert", fixture("roberta-shared"), to, "--dtype", "int8"}).status, all_answered);
+  // Two layers, 20 wide: 320 bytes as floats.
+  EXPECT_NE(run({"inspect", fixture("roberta-shared")}).out.find(", 0.3 kB of cache for each"), std::string::npos);
+  EXPECT_NE(run({"inspect", to}).out.find(", 0.2 kB of cache for each"), std::string::npos) << run({"inspect", to}).out;
+}
+
 TEST(Layouts, AnswerAlike) {
   const auto expected = ask("generate", layout("safetensors"), {request});
   for (const char* name : {"safetensors-sharded", "zip", "zip-sharded", "legacy", "legacy-sharded"}) {

@@ -207,6 +207,26 @@ TYPED_TEST(DecoderTest, RefusesIdsOutsideTheVocabularyBeforeTheCacheChanges) {
   EXPECT_EQ(cache.length(0), 0u);
 }
 
+TEST(DecoderOfFloatsTest, RefusesACacheOfAnotherTypeBeforeItChanges) {
+  const auto decoder = test::make_decoder<float>(test::tiny_decoder_config());
+  EXPECT_EQ(decoder.make_cache(1).dtype(), DType::f32);
+  EncoderDecoderCache<float> cache(decoder.config().num_hidden_layers, 15, 1, 1, 4, nullptr, DType::bf16);
+  Workspace workspace;
+  PackedBatch sources;
+  sources.offsets = {0, 1};
+  const Tensor<float> states({1, 15});
+  Tensor<float> hidden({1, 15});
+  const TokenIds ids = {3};
+  const Offsets offsets = {0, 1};
+  const std::initializer_list<std::string_view> parts = {"expected a cache of F32", "got BF16"};
+  test::expect_error<ArgumentError>([&] { decoder.attend_to(states, sources, cache, workspace); }, parts);
+  test::expect_error<ArgumentError>([&] { decoder.attend_to_more(states, sources, cache, workspace); }, parts);
+  test::expect_error<ArgumentError>([&] { decoder.forward(ids, offsets, {}, cache, hidden, workspace); }, parts);
+  EXPECT_EQ(cache.rows(), 1u);
+  EXPECT_EQ(cache.length(0), 0u);
+  EXPECT_EQ(cache.cross<BFloat16>(0).rows(), 0u);
+}
+
 TYPED_TEST(DecoderTest, AttendsToAnEncoderOnlyWithCrossAttention) {
   const auto decoder = test::make_decoder<TypeParam>(test::tiny_decoder_config(false));
   auto cache = decoder.make_cache(1);

@@ -250,6 +250,18 @@ TEST(EncoderDecoderCacheTest, HoldsBFloat16InHalfTheMemory) {
   EXPECT_EQ(2 * of_halves.capacity(), of_floats.capacity());
 }
 
+TEST(EncoderDecoderCacheTest, IsSeenAsWhatItHoldsAlone) {
+  Cache cache(1, 2, 1, 1, 4, nullptr, DType::bf16);
+  step(cache);
+  test::expect_error<ArgumentError>([&] { cache.self(0); }, {"expected BF16", "got F32"});
+  test::expect_error<ArgumentError>([&] { cache.new_self(0, 1); }, {"expected BF16", "got F32"});
+  test::expect_error<ArgumentError>([&] { cache.cross(0); }, {"expected BF16", "got F32"});
+  test::expect_error<ArgumentError>([&] { Cache(1, 2, 1, 1, 4).self<BFloat16>(0); }, {"expected F32", "got BF16"});
+  test::expect_error<ArgumentError>([&] { Cache(1, 2, 1, 1, 4, nullptr, DType::i8); }, {"or of BF16", "got I8"});
+  test::expect_error<ArgumentError>([&] { EncoderDecoderCache<double>(1, 2, 1, 1, 4, nullptr, DType::bf16); },
+                                    {"expected keys and values of F64"});
+}
+
 TEST(EncoderDecoderCacheTest, SourcesOfBFloat16MoveWhole) {
   Cache cache(1, 2, 0, 0, 0, nullptr, DType::bf16);
   for (std::uint16_t source = 0; source < 12; ++source) {

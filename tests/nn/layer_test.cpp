@@ -196,7 +196,7 @@ class NarrowLayerTest : public testing::TestWithParam<std::tuple<DType, std::siz
     return {weights, config_.layer_config({.dtype = std::get<0>(GetParam())}), true};
   }
   EncoderDecoderCache<float> cache(const Layer<float>& layer) const {
-    return {1, config_.hidden_size, 1, 1, 20, nullptr, layer.between()};
+    return {1, config_.hidden_size, 1, 1, 20, nullptr, layer.cache_dtype()};
   }
 
   TransformerConfig config_ = test::tiny_decoder_config();
@@ -252,12 +252,91 @@ TEST_P(NarrowLayerTest, StepByStepGivesTheBitsOfOnePass) {
   EXPECT_TRUE(test::same_bits(run(1, false), run(3, false)));
 }
 
+TEST_P(NarrowLayerTest, WeightsOfAttentionAreThoseOfFloats) {
+  const Weights weights = checkpoint_.weights();
+  const auto attentions_of = [&](const Layer<float>& one) {
+    Tensor<float> hidden = random_tensor<float>({11, config_.hidden_size}, 3);
+    const AttentionGroup all{0, 11, 0, 11, nullptr, nullptr};
+    AttentionRecord<float> record{{{all, 11}}};
+    one.forward(hidden.view(), std::span(&all, 1), workspace_, &record);
+    return record.weights.at(0).at(0);
+  };
+  const Tensor<float> narrow = attentions_of(layer());
+  const Tensor<float> wide = attentions_of(Layer<float>(weights, config_.layer_config({}), true));
+  ASSERT_EQ(narrow.shape(), wide.shape());
+  EXPECT_LE((narrow.view().matrix() - wide.view().matrix()).norm() / wide.view().matrix().norm(), 0.05);
+}
+
+/// The checkpoint's tensors, but int8 those whose names begin with one of `quantized` and end in ".weight".
+Weights partly_quantized(Checkpoint checkpoint, std::initializer_list<std::string> quantized) {
+  Weights weights("memory");
+  for (const auto& [name, floats] : checkpoint.tensors()) {
+    const bool chosen = std::any_of(quantized.begin(), quantized.end(),
+                                    [&, &name = name](const std::string& start) { return name.starts_with(start); });
+    if (!chosen || floats.shape().rank() != 2) {
+      weights.add(name, test::stored(floats));
+      continue;
+    }
+    const auto values = std::make_shared<std::vector<std::int8_t>>();
+    const auto scales = std::make_shared<std::vector<float>>();
+    for (std::size_t row = 0; row < floats.shape().rows(); ++row) {
+      const auto of_row = floats.view().middle_rows(row, 1).matrix();
+      scales->push_back(of_row.cwiseAbs().maxCoeff() / 127);
+      for (Eigen::Index i = 0; i < of_row.cols(); ++i) {
+        values->push_back(static_cast<std::int8_t>(std::lround(of_row(0, i) / scales->back())));
+      }
+    }
+    const auto scale = std::make_shared<StoredTensor>(
+        StoredTensor{DType::f32, {scales->size()}, reinterpret_cast<const std::byte*>(scales->data()), scales});
+    weights.add(name, {DType::i8, floats.shape(), reinterpret_cast<const std::byte*>(values->data()), values, scale});
+  }
+  return weights;
+}
+
+// What lies between products is of the wider type where one of them is, and only then.
+TEST(PartlyQuantizedLayerTest, ComputesAsOneOfFloats) {
+  const TransformerConfig config = test::tiny_decoder_config();
+  Checkpoint checkpoint(7);
+  checkpoint.add_layer("", config);
+  Workspace workspace;
+  const auto run = [&](const Layer<float>& layer) {
+    const Tensor<float> states = random_tensor<float>({4, 15}, 2);
+    Tensor<float> hidden = random_tensor<float>({5, 15}, 1);
+    EncoderDecoderCache<float> cache(1, 15, 1, 1, 5, nullptr, layer.cache_dtype());
+    cache.set_sources({0, 4}, {});
+    layer.project_states(states, cache, 0, workspace);
+    cache.append(std::vector<std::size_t>{0, 5}, {}, true);
+    layer.forward(hidden.view(), cache, 0, workspace);
+    return hidden;
+  };
+  const Weights floats = checkpoint.weights();
+  const Tensor<float> expected = run(Layer<float>(floats, config.layer_config({}), true));
+  const auto check = [&](std::initializer_list<std::string> quantized, DType cache) {
+    const Weights weights = partly_quantized(checkpoint, quantized);
+    const Layer<float> layer(weights, config.layer_config({}), true);
+    EXPECT_EQ(layer.cache_dtype(), cache) << *quantized.begin();
+    const Tensor<float> got = run(layer);
+    EXPECT_LE((got.view().matrix() - expected.view().matrix()).norm() / expected.view().matrix().norm(), 0.05)
+        << *quantized.begin();
+  };
+  check({"intermediate.dense"}, DType::f32);
+  check({"output.dense"}, DType::f32);
+  check({"attention.self"}, DType::f32);
+  check({"attention.self.query"}, DType::f32);
+  check({"attention.output"}, DType::f32);
+  check({"attention"}, DType::f32);
+  check({"crossattention"}, DType::f32);
+  check({"crossattention.self.query", "attention"}, DType::f32);
+  check({"crossattention", "attention"}, DType::bf16);
+  check({"crossattention", "attention", "intermediate", "output"}, DType::bf16);
+}
+
 TEST_P(NarrowLayerTest, TakesACacheOfFloatsButGivesItsOwnToNoLayerOfFloats) {
   const Layer<float> layer = this->layer();
-  EXPECT_EQ(layer.between(), DType::bf16);
+  EXPECT_EQ(layer.cache_dtype(), DType::bf16);
   const Weights weights = checkpoint_.weights();
   const Layer<float> of_floats(weights, config_.layer_config({}), true);
-  EXPECT_EQ(of_floats.between(), DType::f32);
+  EXPECT_EQ(of_floats.cache_dtype(), DType::f32);
   const auto run = [&](const Layer<float>& one, EncoderDecoderCache<float>&& cache) {
     Tensor<float> hidden = random_tensor<float>({3, config_.hidden_size}, 3);
     cache.append(std::vector<std::size_t>{0, 3}, {}, true);

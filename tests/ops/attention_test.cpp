@@ -40,7 +40,11 @@ template <typename T>
 Tensor<T> attend(const Inputs<T>& inputs, std::span<const AttentionGroup> groups, int threads = 1) {
   Workspace workspace(threads);
   Tensor<T> context(inputs.queries.shape());
-  if constexpr (!std::is_same_v<T, BFloat16>) std::fill_n(context.data(), context.size(), T(-7));
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    std::fill_n(context.data(), context.size(), BFloat16{0xc0e0});  // −7
+  } else {
+    std::fill_n(context.data(), context.size(), T(-7));
+  }
   attention<T>(inputs.queries, inputs.keys, inputs.values, groups, inputs.heads, context, workspace);
   return context;
 }
@@ -349,6 +353,27 @@ TEST(AttentionInBf16Test, UnseenKeysDoNotCountWhateverTheyHold) {
   }
 }
 
+TEST(AttentionInBf16Test, QueryWithoutKeysGetsZero) {
+  const auto inputs = in_bf16(random_inputs<float>(20, 3, 2, 5));
+  const std::vector<std::int32_t> none(20, 0);
+  for (std::size_t queries : {1u, 20u}) {
+    for (const std::int32_t* visible : {static_cast<const std::int32_t*>(nullptr), none.data()}) {
+      const AttentionGroup group{0, queries, 0, visible == nullptr ? 0u : 3u, nullptr, visible};
+      const auto context = in_floats(attend(inputs, group));
+      EXPECT_EQ(context.view().middle_rows(0, queries).matrix().cwiseAbs().maxCoeff(), 0);
+    }
+  }
+}
+
+TEST(AttentionInBf16Test, NaNIsNotHidden) {
+  for (std::size_t queries : {1u, 9u}) {
+    auto inputs = in_bf16(random_inputs<float>(queries, 21, 1, 3));
+    inputs.keys[10] = BFloat16{0x7fc1};
+    const auto context = in_floats(attend(inputs, all_of(inputs)));
+    for (float value : context.values()) EXPECT_TRUE(std::isnan(value));
+  }
+}
+
 // Seen to fail with products of pairs on no CPU.
 TEST(AttentionInBf16Test, MultipliesPairsOnlyWhereTheCpuGainsByIt) {
   const auto many = in_bf16(random_inputs<float>(40, 40, 2, 32));
@@ -382,13 +407,15 @@ TEST(AttentionKernelTest, WritesNoFurtherThanItsScratch) {
           };
           const std::size_t size = kernels::attend_scratch(queries, keys, 1, head_dim, type);
           std::vector<float> scratch(size + 2 * head_dim * keys + 1024, guard);
-          Tensor<float> context(inputs.queries.shape());  // enough for either type
+          const std::size_t context_size = queries * head_dim * (type == HeadType::f32 ? 4 : 2);
+          std::vector<std::byte> context(context_size + 64, std::byte{0x5a});
           kernels::attend(all_of(inputs), rows(inputs.queries, narrowed.queries), rows(inputs.keys, narrowed.keys),
                           rows(inputs.values, narrowed.values), 1, head_dim, 1.0f, type, context.data(), head_dim,
                           scratch.data());
           EXPECT_EQ(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(size), scratch.end(), guard),
                     static_cast<std::ptrdiff_t>(scratch.size() - size))
               << head_dim << " " << queries << " " << keys << " " << static_cast<int>(type);
+          EXPECT_EQ(std::count(context.end() - 64, context.end(), std::byte{0x5a}), 64);
         }
       }
     }

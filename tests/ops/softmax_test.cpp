@@ -51,6 +51,20 @@ TYPED_TEST(SoftmaxTest, MatchesValuesByHand) {
   EXPECT_NEAR(this->log_soft({0, 0})[1], -std::log(2.0), bound);
 }
 
+/// Sums of exponentials of every size: all alike, and beside 1. An exponential may be off by 5 roundings of itself, a
+/// sum of 16 in any order by 15, and what is far from the largest by 2 for every 1 of its distance.
+TYPED_TEST(SoftmaxTest, ExponentialsOfEverySizeAreAdded) {
+  for (TypeParam x = 0; x > TypeParam(-200); x -= TypeParam(0.0625)) {
+    const double bound = 20 * test::roundoff<TypeParam>;
+    ASSERT_NEAR(this->log_sum(std::vector<TypeParam>(16, x)), double(x) + std::log(16.0), bound * (1 - double(x))) << x;
+    std::vector<TypeParam> scores(16, x);
+    scores[7] = 0;
+    const double others = 15 * std::exp(double(x));
+    const double far = 2 * test::roundoff<TypeParam> * -double(x) * others / (1 + others);
+    ASSERT_NEAR(this->log_sum(scores), std::log1p(others), bound * (1 + std::log1p(others)) + far) << x;
+  }
+}
+
 TYPED_TEST(SoftmaxTest, OneScoreIsCertain) {
   EXPECT_EQ(this->log_sum({TypeParam(-3.5)}), TypeParam(-3.5));
   EXPECT_EQ(this->soft({TypeParam(-3.5)})[0], TypeParam(1));

@@ -12,23 +12,23 @@
 
 namespace BERTGEN_PUBLIC bertgen {
 
-/// The upper half of a float: torch.bfloat16.
+/// torch.bfloat16.
 struct BFloat16 {
-  std::uint16_t bits;  ///< of the float that it is, the upper 16
-  /// That float.
+  std::uint16_t bits;  ///< the upper 16 of the equal float, whose others are 0
+  /// The equal float.
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
-/// The DType of T: float, double or BFloat16.
+/// The DType of T, which is float, double or BFloat16.
 template <typename T>
 inline constexpr DType dtype_of = std::is_same_v<T, BFloat16> ? DType::bf16
                                   : std::is_same_v<T, float>  ? DType::f32
                                                               : DType::f64;
 
-/// What a model that computes in T keeps between products that multiply in `products`, and as keys and values: BFloat16
-/// where all of them are of a type narrower than float, for what they read is rounded further; else T.
+/// The type of what a model that computes in T keeps between products of these types, and as keys and values: bf16
+/// where all of them are narrower than float, whose errors are larger than its own; else T's.
 template <typename T>
-constexpr DType between_type(std::initializer_list<DType> products) {
+constexpr DType between_dtype(std::initializer_list<DType> products) {
   if (!std::is_same_v<T, float>) return dtype_of<T>;
   return std::find(products.begin(), products.end(), DType::f32) == products.end() ? DType::bf16 : DType::f32;
 }

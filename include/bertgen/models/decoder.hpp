@@ -55,22 +55,24 @@ class BasicDecoder {
   /// if any, gives it memory and must outlive it.
   EncoderDecoderCache<T> make_cache(std::size_t rows, std::size_t most_rows = 0, std::size_t max_length = 0,
                                     PagePool* pool = nullptr) const {
-    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length, pool, stack_.between()};
+    return {config_.num_hidden_layers, config_.hidden_size, rows, most_rows, max_length, pool, stack_.cache_dtype()};
   }
 
   /// Computes the cross-attention keys and values of the encoder's states, [source rows, hidden_size], that lie as
-  /// `sources` says. Throws ConfigError if the decoder has no cross-attention.
+  /// `sources` says. Throws ConfigError if the decoder has no cross-attention, and as forward() for the cache.
   void attend_to(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
                  Workspace& workspace) const {
     if (!config_.add_cross_attention) {
       throw ConfigError("decoder: expected add_cross_attention to attend to an encoder's states, got false");
     }
+    check(cache);
     cache.set_sources(sources.offsets, sources.key_lists);
     project_states(states, cache, workspace);
   }
   /// The same of sources that come to a cache in use, each with a new row; none of their positions is hidden.
   void attend_to_more(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
                       Workspace& workspace) const {
+    check(cache);
     cache.append_sources(sources.offsets);
     project_states(states, cache, workspace);
   }
@@ -78,8 +80,8 @@ class BasicDecoder {
   /// Continues every row of the cache by its tokens: row r's are at [offsets[r], offsets[r + 1]) of `ids`, and take
   /// the positions after those the cache has. mask: one flag an id, 0 hides it from all queries; empty: none is
   /// hidden. hidden: [ids, hidden_size], written. With is_decoder a token sees those before it only; without, all given
-  /// with it. Throws ArgumentError for an id outside the vocabulary or a position past max_position_embeddings.
-  /// Whatever is thrown, the cache has no more tokens than before.
+  /// with it. Throws ArgumentError for an id outside the vocabulary, a position past max_position_embeddings, or a
+  /// cache that is not of the type make_cache() gives. Whatever is thrown, the cache has no more tokens than before.
   void forward(std::span<const TokenId> ids, std::span<const std::size_t> offsets, std::span<const std::uint8_t> mask,
                EncoderDecoderCache<T>& cache, TensorView<T> hidden, Workspace& workspace) const {
     forward({ids, offsets, mask}, cache, hidden, workspace);
@@ -87,6 +89,7 @@ class BasicDecoder {
   /// The same with all that tokens may have. `record`: takes what it asks for.
   void forward(const DecoderTokens<T>& tokens, EncoderDecoderCache<T>& cache, TensorView<T> hidden,
                Workspace& workspace, ForwardRecord<T>* record = nullptr) const {
+    check(cache);
     embed(tokens, cache, hidden, workspace);
     cache.append(tokens.offsets, tokens.attention_mask, config_.is_decoder);
     PendingTokens<T> pending(cache);
@@ -134,6 +137,11 @@ class BasicDecoder {
   }
 
  private:
+  void check(const EncoderDecoderCache<T>& cache) const {
+    if (cache.dtype() == stack_.cache_dtype()) return;
+    throw ArgumentError("decoder: expected a cache of " + std::string(dtype_name(stack_.cache_dtype())) +
+                        ", as make_cache() gives, got " + std::string(dtype_name(cache.dtype())));
+  }
   void project_states(TensorView<const T> states, EncoderDecoderCache<T>& cache, Workspace& workspace) const {
     for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
       stack_.layers()[i].project_states(states, cache, i, workspace);
@@ -164,7 +172,7 @@ class BasicDecoder {
 extern template class BasicDecoder<float>;
 extern template class BasicDecoder<double>;
 
-/// Computes in float32, its products in BuildOptions::dtype.
+/// Computes in float32, its products as BuildOptions::dtype says.
 using Decoder = BasicDecoder<float>;
 
 /// As BertGenerationEncoder, the other half.

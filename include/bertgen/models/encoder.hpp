@@ -1,6 +1,7 @@
 // The encoder: token ids to hidden states.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -62,11 +63,11 @@ class TransformerStack {
     for (const Layer<T>& layer : layers_) sum += layer.bytes();
     return sum;
   }
-  /// Layer::between() of all layers together: BFloat16 if it is each one's.
-  DType between() const {
+  /// Layer::cache_dtype() of all layers together: bf16 if it is each one's.
+  DType cache_dtype() const {
     const bool narrow = std::all_of(layers_.begin(), layers_.end(),
-                                    [](const Layer<T>& layer) { return layer.between() == DType::bf16; });
-    return narrow ? DType::bf16 : dtype_of<T>;
+                                    [](const Layer<T>& layer) { return layer.cache_dtype() == DType::bf16; });
+    return narrow && !layers_.empty() ? DType::bf16 : dtype_of<T>;
   }
 
  private:
@@ -149,7 +150,7 @@ class BasicEncoder {
 extern template class BasicEncoder<float>;
 extern template class BasicEncoder<double>;
 
-/// Computes in float32, its products in BuildOptions::dtype.
+/// Computes in float32, its products as BuildOptions::dtype says.
 using Encoder = BasicEncoder<float>;
 
 /// Reads every checkpoint of the BERT line as its own family, as Hugging Face's class of this name does: a BERT's

@@ -46,13 +46,13 @@ class SelfAttention {
   /// Bytes of packed weights.
   std::size_t bytes() const { return query_key_value_.bytes() + output_.bytes(); }
 
-  /// What a cache holds best that this attention writes and reads.
-  DType between() const { return between_type<T>({query_key_value_.dtype(), output_.dtype()}); }
+  /// The type of its queries, keys and values, and that of the best cache.
+  DType cache_dtype() const { return between_dtype<T>({query_key_value_.dtype(), output_.dtype()}); }
 
   /// The rows attend to one another as `groups` say. hidden: [rows, hidden], replaced.
   void forward(TensorView<T> hidden, std::span<const AttentionGroup> groups, Workspace& workspace,
                AttentionRecord<T>* record = nullptr) const {
-    with_type<T>(between(), [&]<typename V>(std::type_identity<V>) {
+    with_type<T>(cache_dtype(), [&]<typename V>(std::type_identity<V>) {
       Workspace::Scope scope(workspace);
       const std::size_t size = hidden.cols();
       const TensorView<V> projected = project<V>(hidden, scope, workspace);
@@ -119,8 +119,8 @@ class CrossAttention {
   /// Bytes of packed weights.
   std::size_t bytes() const { return query_.bytes() + key_value_.bytes() + output_.bytes(); }
 
-  /// What a cache holds best that this attention writes and reads.
-  DType between() const { return between_type<T>({query_.dtype(), key_value_.dtype(), output_.dtype()}); }
+  /// The type of its queries, keys and values, and that of the best cache.
+  DType cache_dtype() const { return between_dtype<T>({query_.dtype(), key_value_.dtype(), output_.dtype()}); }
 
   /// Keys and values of the encoder's states, once a source. states: [source rows, hidden], those that came last to
   /// `cache`. Throws ArgumentError as forward().

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "bertgen/core/bfloat16.hpp"
 #include "bertgen/core/export.hpp"
 #include "bertgen/core/pages.hpp"
 #include "bertgen/core/tensor.hpp"
@@ -28,7 +29,7 @@ class EncoderDecoderCache {
   /// Starts with `rows` rows. Memory is reserved for `most_rows` rows of `max_length` tokens, and taken from the system
   /// as it is used. When it is full, what no row has any more is given out again, or it grows. Memory comes from `pool`
   /// and goes back to it, if there is one; it must outlive the cache. dtype: of keys and values, T's or, beside float,
-  /// BFloat16's.
+  /// bf16. Throws ArgumentError for another.
   EncoderDecoderCache(std::size_t layers, std::size_t hidden, std::size_t rows, std::size_t most_rows,
                       std::size_t max_length, PagePool* pool = nullptr, DType dtype = dtype_of<T>)
       : hidden_(hidden),
@@ -40,6 +41,10 @@ class EncoderDecoderCache {
         next_slots_(rows),
         positions_(rows),
         sources_(rows) {
+    if (dtype != dtype_of<T> && (dtype != DType::bf16 || dtype_of<T> != DType::f32)) {
+      throw ArgumentError("cache: expected keys and values of " + std::string(dtype_name(dtype_of<T>)) +
+                          ", or of BF16 beside F32, got " + std::string(dtype_name(dtype)));
+    }
     for (std::vector<std::int32_t>& slots : slots_) slots.reserve(max_length);
     std::iota(sources_.begin(), sources_.end(), std::size_t{0});
     for (std::size_t layer = 0; layer < layers; ++layer) {
@@ -147,7 +152,7 @@ class EncoderDecoderCache {
   }
 
   /// The [new tokens, 2 · hidden] keys | values of a layer for the tokens that append() made room for. V, here and
-  /// below: the type of dtype().
+  /// below: the type of dtype(). Throws ArgumentError for another.
   template <typename V = T>
   TensorView<V> new_self(std::size_t layer, std::size_t tokens) {
     return rows_of<V>(self_[layer], first_new_, tokens);
@@ -332,7 +337,7 @@ class EncoderDecoderCache {
   }
 
   /// Reserved slots cost no memory before they are written. Little may be written of what is reserved, so huge pages
-  /// serve large reservations alone.
+  /// serve large reservations alone, such as 32 rows of 64 tokens that are 512 wide, in bf16.
   Pages allocate(std::size_t slots, std::size_t place) const {
     constexpr std::size_t huge_from = std::size_t{4} << 20;
     if (slots > std::numeric_limits<std::size_t>::max() / slot_bytes()) throw std::bad_alloc();
@@ -353,6 +358,11 @@ class EncoderDecoderCache {
   /// [count, 2 · hidden]
   template <typename V>
   TensorView<V> rows_of(const Pages& memory, std::size_t first, std::size_t count) const {
+    if (dtype_of<std::remove_const_t<V>> != dtype_) {
+      throw ArgumentError("cache: expected " + std::string(dtype_name(dtype_)) +
+                          " to look at its keys and values, got " +
+                          std::string(dtype_name(dtype_of<std::remove_const_t<V>>)));
+    }
     return {reinterpret_cast<V*>(slot(memory, first)), {count, 2 * hidden_}};
   }
   /// Memory of `capacity` slots with the first `kept` of what was in `memory`.

@@ -23,7 +23,7 @@ class FeedForward {
 
   /// hidden: [rows, hidden], replaced.
   void forward(TensorView<T> hidden, Workspace& workspace) const {
-    const DType between = between_type<T>({intermediate_.dtype(), output_.dtype()});
+    const DType between = between_dtype<T>({intermediate_.dtype(), output_.dtype()});
     with_type<T>(between, [&]<typename V>(std::type_identity<V>) {
       Workspace::Scope scope(workspace);
       const auto widened = scope.take<V>({hidden.rows(), intermediate_.out()});  // [rows, intermediate]

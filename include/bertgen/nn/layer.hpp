@@ -28,10 +28,10 @@ class Layer {
     return attention_.bytes() + (crossattention_ ? crossattention_->bytes() : 0) + feed_forward_.bytes();
   }
 
-  /// What a decoder's cache holds best: BFloat16 if both attentions multiply in narrower types than float.
-  DType between() const {
-    const DType cross = crossattention_ ? crossattention_->between() : attention_.between();
-    return between_type<T>({attention_.between(), cross});
+  /// The type of the best cache: bf16 if it is that of both attentions.
+  DType cache_dtype() const {
+    const DType cross = crossattention_ ? crossattention_->cache_dtype() : attention_.cache_dtype();
+    return between_dtype<T>({attention_.cache_dtype(), cross});
   }
 
   /// In an encoder. hidden: [rows, hidden], replaced. `record`: takes its attention weights.

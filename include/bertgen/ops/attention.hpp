@@ -41,8 +41,9 @@ struct AttentionGroup {
 /// For each group, each query row q in it and each head: context = Σ_k softmax_k(q·k / √head_dim) v_k.
 /// queries, context: [rows, heads · head_dim]; keys, values: [key rows, heads · head_dim]. A query that sees no key
 /// gets zero, as torch's scaled_dot_product_attention gives. A row's result depends on its group alone. Sums and
-/// softmax are of T, or for BFloat16 of float; its weights are rounded to BFloat16, too, for groups of more than eight
-/// queries where the CPU has instructions for its products that are faster than those for floats.
+/// softmax are of T, or for BFloat16 of float, and the result is rounded to T. Of BFloat16, so are the weights of
+/// groups of more than eight queries, where the CPU has instructions for its products that are faster than those for
+/// floats.
 template <typename T>
 void attention(TensorView<const T> queries, TensorView<const T> keys, TensorView<const T> values,
                std::span<const AttentionGroup> groups, std::size_t heads, TensorView<T> context, Workspace& workspace) {

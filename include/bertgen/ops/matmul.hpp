@@ -31,7 +31,8 @@ bool matmul_backend_available(MatmulBackend backend);
 struct BuildOptions {
   MatmulBackend matmul = MatmulBackend::automatic;  ///< who multiplies
   /// What a float model's products compute in: f32, bf16 (inputs and weights are rounded to it) or i8 (a scale for each
-  /// output of a weight, and for each row of input as it comes). By default f32, but i8 for weights stored so.
+  /// output of a weight, and for each row of input as it comes). By default f32, but i8 for weights stored so. Beside
+  /// bf16 and i8, what lies between products, keys and values included, is BFloat16 (docs/numerics.md).
   std::optional<DType> dtype = std::nullopt;
   int threads = 1;  ///< that pack them
 };
@@ -166,7 +167,7 @@ class PackedMatrix {
                        std::to_string(out_) + "], got " + to_string(x.shape()) + " -> " + to_string(y.shape()));
     }
     if (x.rows() == 0) return;
-    if (!std::is_same_v<X, Y> && between_type<T>({dtype()}) == dtype_of<T>) {
+    if (!std::is_same_v<X, Y> && between_dtype<T>({dtype()}) == dtype_of<T>) {
       throw ArgumentError("matmul: expected rows of " + std::string(dtype_name(dtype_of<T>)) +
                           ", as the weights are multiplied in it, got BF16");
     }
