@@ -38,7 +38,7 @@ class EigenMatmul final : public MatmulKernel<T> {
   }
 
   std::size_t bytes() const override { return (weight_.size() + bias_.size()) * sizeof(T); }
-  DType dtype() const override { return sizeof(T) == sizeof(float) ? DType::f32 : DType::f64; }
+  DType dtype() const override { return dtype_of<T>; }
 
  private:
   Tensor<T> weight_;     // [out, in]

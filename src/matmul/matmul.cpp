@@ -75,8 +75,7 @@ const T* MatrixRows::read(std::size_t first, std::size_t count, T* scratch) cons
   T* rows = scratch;
   for_parts(first, count, [&](const StoredTensor& part, std::size_t row, std::size_t here) {
     const std::byte* data = part.data + row * in_ * sizeof(T);
-    if (here == count && part.dtype == (sizeof(T) == sizeof(float) ? DType::f32 : DType::f64) &&
-        reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) {
+    if (here == count && part.dtype == dtype_of<T> && reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) {
       stored = reinterpret_cast<const T*>(data);
       return;
     }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <span>
 
+#include "bertgen/core/bfloat16.hpp"
 #include "bertgen/core/tensor.hpp"
 #include "bertgen/core/weights.hpp"
 
@@ -42,8 +43,7 @@ Tensor<T> random_tensor(Shape shape, std::uint64_t seed, double low = -1, double
 template <typename T>
 StoredTensor stored(const Tensor<T>& tensor) {
   const auto copy = std::make_shared<const Tensor<T>>(tensor);
-  return {std::is_same_v<T, float> ? DType::f32 : DType::f64, tensor.shape(),
-          reinterpret_cast<const std::byte*>(copy->data()), copy};
+  return {dtype_of<T>, tensor.shape(), reinterpret_cast<const std::byte*>(copy->data()), copy};
 }
 
 /// Unit roundoff: the largest relative error of one rounded operation.

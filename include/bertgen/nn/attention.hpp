@@ -31,6 +31,25 @@ struct AttentionRecord {
   }
 };
 
+namespace detail {
+
+/// What both attentions of a layer end with: hidden = output(attention(query, key, value), hidden). query: of V, as
+/// wide as hidden; key_value: [rows, key | value].
+template <typename T, typename V>
+void attend(TensorView<const V> query, TensorView<const V> key_value, std::span<const AttentionGroup> groups,
+            std::size_t heads, const ResidualOutput<T>& output, TensorView<T> hidden, Workspace& workspace,
+            AttentionRecord<T>* record) {
+  Workspace::Scope scope(workspace);
+  const std::size_t size = hidden.cols();
+  const auto context = scope.take<V>(hidden.shape());  // [rows, hidden]
+  const auto key = key_value.middle_cols(0, size);
+  attention<V>(query, key, key_value.middle_cols(size, size), groups, heads, context, workspace);
+  if (record != nullptr) record->keep(query, key, heads);
+  output.forward(context, hidden, workspace);
+}
+
+}  // namespace detail
+
 /// hidden = output(attention(query(hidden), key(hidden), value(hidden)), hidden). One product gives all three.
 template <typename T>
 class SelfAttention {
@@ -56,7 +75,8 @@ class SelfAttention {
       Workspace::Scope scope(workspace);
       const std::size_t size = hidden.cols();
       const TensorView<V> projected = project<V>(hidden, scope, workspace);
-      attend<V>(projected, projected.middle_cols(size, 2 * size), groups, hidden, workspace, record);
+      detail::attend<T, V>(projected.middle_cols(0, size), projected.middle_cols(size, 2 * size), groups, heads_,
+                           output_, hidden, workspace, record);
     });
   }
 
@@ -72,7 +92,8 @@ class SelfAttention {
       for (std::size_t row = 0; row < hidden.rows(); ++row) {
         std::copy_n(projected.row(row) + size, 2 * size, fresh.row(row));
       }
-      attend<V>(projected, cache.template self<V>(layer), cache.self_groups(), hidden, workspace, record);
+      detail::attend<T, V>(projected.middle_cols(0, size), cache.template self<V>(layer), cache.self_groups(), heads_,
+                           output_, hidden, workspace, record);
     });
   }
 
@@ -83,20 +104,6 @@ class SelfAttention {
     const auto projected = scope.take<V>({hidden.rows(), 3 * hidden.cols()});
     query_key_value_.forward(hidden, projected, workspace);
     return projected;
-  }
-
-  /// key_value: [rows, key | value]
-  template <typename V>
-  void attend(TensorView<const V> projected, TensorView<const V> key_value, std::span<const AttentionGroup> groups,
-              TensorView<T> hidden, Workspace& workspace, AttentionRecord<T>* record) const {
-    Workspace::Scope scope(workspace);
-    const std::size_t size = hidden.cols();
-    const auto context = scope.take<V>(hidden.shape());  // [rows, hidden]
-    const auto query = projected.middle_cols(0, size);
-    const auto key = key_value.middle_cols(0, size);
-    attention<V>(query, key, key_value.middle_cols(size, size), groups, heads_, context, workspace);
-    if (record != nullptr) record->keep(query, key, heads_);
-    output_.forward(context, hidden, workspace);
   }
 
   Linear<T> query_key_value_;
@@ -136,15 +143,10 @@ class CrossAttention {
                AttentionRecord<T>* record = nullptr) const {
     with_type<T>(cache.dtype(), [&]<typename V>(std::type_identity<V>) {
       Workspace::Scope scope(workspace);
-      const std::size_t size = hidden.cols();
-      const auto query = scope.take<V>(hidden.shape());    // [rows, hidden]
-      const auto context = scope.take<V>(hidden.shape());  // [rows, hidden]
+      const auto query = scope.take<V>(hidden.shape());  // [rows, hidden]
       query_.forward(hidden, query, workspace);
-      const TensorView<const V> key_value = cache.template cross<V>(layer);
-      const auto key = key_value.middle_cols(0, size);
-      attention<V>(query, key, key_value.middle_cols(size, size), cache.cross_groups(), heads_, context, workspace);
-      if (record != nullptr) record->keep(TensorView<const V>(query), key, heads_);
-      output_.forward(context, hidden, workspace);
+      detail::attend<T, V>(query, cache.template cross<V>(layer), cache.cross_groups(), heads_, output_, hidden,
+                           workspace, record);
     });
   }
 
