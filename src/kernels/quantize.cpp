@@ -39,11 +39,19 @@ HWY_INLINE float LargestMagnitude(const X* HWY_RESTRICT x, size_t count) {
   return result;
 }
 
+/// As many of x · inverse as D has lanes, to the nearest integer (ties to even), 128 too high.
+template <class D, class X>
+HWY_INLINE void QuantizeVector(D d, const X* HWY_RESTRICT x, float inverse, uint8_t* HWY_RESTRICT q) {
+  const hn::Rebind<int32_t, D> di;
+  const hn::Rebind<uint8_t, D> du8;
+  const auto rounded = hn::NearestInt(hn::Mul(LoadFloats(d, x), hn::Set(d, inverse)));
+  hn::StoreU(hn::DemoteTo(du8, hn::Add(rounded, hn::Set(di, 128))), du8, q);
+}
+
 template <class X>
 HWY_INLINE float Quantize(const X* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRICT q) {
   const hn::ScalableTag<float> d;
-  const hn::Rebind<int32_t, decltype(d)> di;
-  const hn::Rebind<uint8_t, decltype(d)> du8;
+  const hn::CappedTag<float, 1> one;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = count - count % lanes;
   const float largest = LargestMagnitude(x, count);
@@ -54,33 +62,23 @@ HWY_INLINE float Quantize(const X* HWY_RESTRICT x, size_t count, uint8_t* HWY_RE
     for (size_t i = 0; i < count; ++i) q[i] = 128;
     return largest < kInfinity ? 0.0f : std::numeric_limits<float>::quiet_NaN();
   }
-  const auto inverses = hn::Set(d, inverse);
-  const auto zero = hn::Set(di, 128);
-  for (size_t i = 0; i < whole; i += lanes) {
-    const auto rounded = hn::NearestInt(hn::Mul(LoadFloats(d, x + i), inverses));
-    hn::StoreU(hn::DemoteTo(du8, hn::Add(rounded, zero)), du8, q + i);
-  }
-  for (size_t i = whole; i < count; ++i) {
-    // Adding and taking away 1.5 · 2²³ rounds to the nearest integer, ties to even, as NearestInt does.
-    const float shifted = FloatOf(x[i]) * inverse + 12582912.0f;
-    q[i] = static_cast<uint8_t>(static_cast<int32_t>(shifted - 12582912.0f) + 128);
-  }
+  for (size_t i = 0; i < whole; i += lanes) QuantizeVector(d, x + i, inverse, q + i);
+  for (size_t i = whole; i < count; ++i) QuantizeVector(one, x + i, inverse, q + i);
   return largest / 127.0f;
 }
 float QuantizeFloats(const float* x, size_t count, uint8_t* q) { return Quantize(x, count, q); }
 float QuantizeBf16(const uint16_t* x, size_t count, uint8_t* q) { return Quantize(x, count, q); }
 
 /// kVectors neighbouring vectors of columns of all rows.
-template <size_t kVectors>
-HWY_INLINE void DequantizeVectors(const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t rows,
+template <size_t kVectors, class D>
+HWY_INLINE void DequantizeVectors(D d, const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t rows,
                                   const float* HWY_RESTRICT row_scales, const int32_t* HWY_RESTRICT offsets,
                                   const float* HWY_RESTRICT scales, const float* HWY_RESTRICT bias,
                                   float* HWY_RESTRICT y, size_t y_stride) {
-  const hn::ScalableTag<float> d;
-  const hn::Rebind<int32_t, decltype(d)> di;
+  const hn::Rebind<int32_t, D> di;
   const size_t lanes = hn::Lanes(d);
   hn::Vec<decltype(di)> offset[kVectors];
-  hn::Vec<decltype(d)> scale[kVectors], start[kVectors];
+  hn::Vec<D> scale[kVectors], start[kVectors];
   for (size_t v = 0; v < kVectors; ++v) {
     offset[v] = hn::LoadU(di, offsets + v * lanes);
     scale[v] = hn::LoadU(d, scales + v * lanes);
@@ -90,31 +88,33 @@ HWY_INLINE void DequantizeVectors(const int32_t* HWY_RESTRICT sums, size_t sums_
     const auto row_scale = hn::Set(d, row_scales[r]);
     for (size_t v = 0; v < kVectors; ++v) {
       const auto sum = hn::ConvertTo(d, hn::Sub(hn::LoadU(di, sums + r * sums_stride + v * lanes), offset[v]));
-      hn::StoreU(hn::Add(hn::Mul(sum, hn::Mul(row_scale, scale[v])), start[v]), d, y + r * y_stride + v * lanes);
+      hn::StoreU(hn::MulAdd(sum, hn::Mul(row_scale, scale[v]), start[v]), d, y + r * y_stride + v * lanes);
     }
   }
 }
 
+/// An element's result does not depend on where in the row it stands: single columns go the vectors' way too.
 void Dequantize(const int32_t* HWY_RESTRICT sums, size_t sums_stride, size_t rows, size_t count,
                 const float* HWY_RESTRICT row_scales, const int32_t* HWY_RESTRICT offsets,
                 const float* HWY_RESTRICT scales, const float* HWY_RESTRICT bias, float* HWY_RESTRICT y,
                 size_t y_stride) {
+  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 1> one;
   // Rows lie pages apart: as much of one as fits the registers is written at a time.
   constexpr size_t kVectors = 4;
-  const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
+  const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + kVectors * lanes <= count; i += kVectors * lanes) {
-    DequantizeVectors<kVectors>(sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i,
+    DequantizeVectors<kVectors>(d, sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i,
                                 y_stride);
   }
   for (; i + lanes <= count; i += lanes) {
-    DequantizeVectors<1>(sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i, y_stride);
+    DequantizeVectors<1>(d, sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i,
+                         y_stride);
   }
   for (; i < count; ++i) {
-    for (size_t r = 0; r < rows; ++r) {
-      const int32_t sum = sums[r * sums_stride + i] - offsets[i];
-      y[r * y_stride + i] = static_cast<float>(sum) * (row_scales[r] * scales[i]) + bias[i];
-    }
+    DequantizeVectors<1>(one, sums + i, sums_stride, rows, row_scales, offsets + i, scales + i, bias + i, y + i,
+                         y_stride);
   }
 }
 
