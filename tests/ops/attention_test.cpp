@@ -39,6 +39,11 @@ using Computed = std::conditional_t<std::is_same_v<V, BFloat16>, float, V>;
 template <typename T>
 Tensor<T> attend(const Inputs<T>& inputs, std::span<const AttentionGroup> groups, int threads = 1) {
   Workspace workspace(threads);
+  {
+    Workspace::Scope scope(workspace);  // what scratch held before must not count
+    const auto scratch = scope.take<float>({4096, 16});
+    std::fill_n(scratch.data(), scratch.size(), -7.0f);
+  }
   Tensor<T> context(inputs.queries.shape());
   if constexpr (std::is_same_v<T, BFloat16>) {
     std::fill_n(context.data(), context.size(), BFloat16{0xc0e0});  // −7
