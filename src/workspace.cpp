@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "parallel.hpp"
+
 namespace bertgen {
 namespace {
 
@@ -18,6 +20,24 @@ Workspace::Workspace(int threads) : threads_(threads) {
     throw ArgumentError("workspace: expected 1 to " + std::to_string(most_threads) + " threads, got " +
                         std::to_string(threads));
   }
+}
+
+std::size_t Workspace::capacity() const {
+  std::size_t bytes = block_bytes() + page_pool_.capacity();
+  for (const auto& workspace : of_threads_) bytes += workspace->capacity();
+  return bytes;
+}
+
+void Workspace::for_each(std::size_t count, const std::function<void(std::size_t, Workspace&)>& body) {
+  if (count == 1) return body(0, *this);
+  if (threads_ == 1) {
+    for (std::size_t index = 0; index < count; ++index) body(index, *this);
+    return;
+  }
+  while (of_threads_.size() < std::min(count, static_cast<std::size_t>(threads_))) {
+    of_threads_.push_back(std::make_unique<Workspace>());
+  }
+  parallel_for(count, threads_, [&](std::size_t index, std::size_t thread) { body(index, *of_threads_[thread]); });
 }
 
 std::size_t Workspace::block_bytes() const {

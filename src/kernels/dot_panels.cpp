@@ -149,17 +149,10 @@ BERTGEN_TILES void release_tiles() { _tile_release(); }
 constexpr std::size_t weights_stride = step_bytes * panel_columns;
 constexpr std::size_t tile_width = step_bytes * tile_side;  // bytes of a row
 
-/// Asks the second-level cache for two tiles of weights: the CPU does not look far ahead by itself in what tiles read.
-BERTGEN_TILES_INLINE void prefetch_weights(const std::byte* w) {
-  for (std::size_t step = 0; step < tile_side; ++step, w += weights_stride) {
-    _mm_prefetch(reinterpret_cast<const char*>(w), _MM_HINT_T1);
-    _mm_prefetch(reinterpret_cast<const char*>(w + tile_width), _MM_HINT_T1);
-  }
-}
-
-/// 32 rows by 32 columns of a panel. Tiles 0 to 3 are sums, 4 inputs, 5 weights. `ahead`: asks for the next panel's.
+/// 32 rows by 32 columns of a panel. Tiles 0 to 3 are sums, 4 inputs, 5 weights.
 template <typename Sum>
-BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column, bool ahead) {
+BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column,
+                                     WeightsAhead& ahead) {
   const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
   const Sum* start = product.start + row * product.start_stride + column;
   const Sum* start2 = start + tile_side * product.start_stride;
@@ -171,7 +164,7 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
   const std::byte* x2 = x + tile_side * product.x_stride;
   const std::byte* w = product.panel + column * step_bytes;
   for (std::size_t step = 0; step < product.steps; step += tile_side) {
-    if (ahead) prefetch_weights(w + product.steps * weights_stride);  // what follows in memory is needed next
+    for (std::size_t i = 0; i < tile_side; ++i) ahead.ask(step + i);
     BERTGEN_TILE_LOAD(4, x, product.x_stride);
     BERTGEN_TILE_LOAD(5, w, weights_stride);
     BERTGEN_TILE_ADD(0, 4, 5);
@@ -220,14 +213,15 @@ BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t
 template <typename Sum>
 BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t rows, Tiles& tiles) {
   constexpr std::size_t half = panel_columns / 2;
-  // Rows up to which the next panel is asked for; with more, a panel is multiplied for longer than the next one takes.
-  constexpr std::size_t most_streamed = 64;
+  const std::size_t blocks = rows / (2 * tile_side);
   std::size_t row = 0;
-  for (; row + 2 * tile_side <= rows; row += 2 * tile_side) {
+  if (blocks != 0) {
     tiles.set_up(tile_side);
-    const bool ahead = row == 0 && rows <= most_streamed;
-    two_by_two(product, row, 0, ahead);
-    two_by_two(product, row, half, ahead);
+    WeightsAhead ahead(product.panel, product.steps, 2 * blocks);
+    for (; row < blocks * 2 * tile_side; row += 2 * tile_side) {
+      two_by_two(product, row, 0, ahead);
+      two_by_two(product, row, half, ahead);
+    }
   }
   for (; row < rows; row += tile_side) {
     tiles.set_up(std::min(tile_side, rows - row));

@@ -115,6 +115,43 @@ TEST(WorkspaceTest, GrowsWithinALiveScopeOnlyOnce) {
   EXPECT_EQ(workspace.capacity(), capacity);
 }
 
+TEST(WorkspaceTest, ForEachGivesEveryIndexAWorkspaceOfOneThread) {
+  for (int threads : {1, 3}) {
+    Workspace workspace(threads);
+    std::vector<int> visits(7);
+    workspace.for_each(visits.size(), [&](std::size_t index, Workspace& own) {
+      ++visits[index];
+      Workspace::Scope scope(own);
+      scope.take<char>({100000});
+      EXPECT_EQ(own.threads(), 1);
+      EXPECT_EQ(&own == &workspace, threads == 1);
+    });
+    EXPECT_EQ(visits, std::vector<int>(7, 1));
+    EXPECT_GE(workspace.capacity(), 100000u);
+    workspace.for_each(0, [](std::size_t, Workspace&) { FAIL(); });
+  }
+}
+
+TEST(WorkspaceTest, ForEachSharesTheThreadsOfAnOnlyIndex) {
+  Workspace workspace(3);
+  workspace.for_each(1, [&](std::size_t, Workspace& own) { EXPECT_EQ(&own, &workspace); });
+}
+
+TEST(WorkspaceTest, ForEachThrowsWhatABodyThrows) {
+  for (int threads : {1, 3}) {
+    Workspace workspace(threads);
+    const auto fail_at_4 = [](std::size_t index, Workspace& own) {
+      Workspace::Scope scope(own);
+      scope.take<char>({10});
+      if (index == 4) throw ArgumentError("four");
+    };
+    test::expect_error<ArgumentError>([&] { workspace.for_each(6, fail_at_4); }, {"four"});
+    const std::size_t capacity = workspace.capacity();
+    workspace.for_each(4, fail_at_4);
+    EXPECT_EQ(workspace.capacity(), capacity);
+  }
+}
+
 TEST(WorkspaceTest, IsUsableAfterAnExceptionLeftItsScope) {
   Workspace workspace;
   EXPECT_THROW(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -26,7 +27,11 @@ class Workspace {
 
   int threads() const { return threads_; }  ///< that computations may use
   /// Bytes of scratch, in use or not, and of the pages that wait to be used again.
-  std::size_t capacity() const { return block_bytes() + page_pool_.capacity(); }
+  std::size_t capacity() const;
+  /// Calls body(index, workspace) for every index below `count`, on this workspace's threads; each has a workspace of
+  /// one thread. The only index of a count of 1 has this one. Throws what a body throws, one of them if several do;
+  /// other indices may have run by then or not.
+  void for_each(std::size_t count, const std::function<void(std::size_t, Workspace&)>& body);
   /// Keeps the memory of one computation's large arrays for the next: a generation's keys and values.
   PagePool& page_pool() { return page_pool_; }
 
@@ -64,6 +69,7 @@ class Workspace {
 
   int threads_;
   PagePool page_pool_;
+  std::vector<std::unique_ptr<Workspace>> of_threads_;  ///< for_each()'s
   std::vector<Block> blocks_;
   std::size_t block_ = 0;  ///< index of the block in use
   std::size_t used_ = 0;   ///< bytes used of it

@@ -1,6 +1,7 @@
 // Several sequences laid one after another, without padding between them.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <string>
@@ -97,6 +98,49 @@ inline PackedBatch pack(std::span<const TokenIds> input_ids, std::span<const Att
   }
   if (!any_hidden) batch.key_lists.clear();
   return batch;
+}
+
+/// Sequences [first, last) of a batch, by themselves.
+inline PackedBatch middle_sequences(const PackedBatch& batch, std::size_t first, std::size_t last) {
+  const std::size_t begin = batch.offsets[first], end = batch.offsets[last];
+  const auto rows = [&](const auto& list) {
+    using List = std::decay_t<decltype(list)>;
+    if (list.empty()) return List();
+    return List(list.begin() + static_cast<std::ptrdiff_t>(begin), list.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+  PackedBatch part{rows(batch.input_ids), rows(batch.token_type_ids), rows(batch.position_ids), {}, {}};
+  for (std::size_t s = first; s <= last; ++s) part.offsets.push_back(batch.offsets[s] - begin);
+  for (std::size_t s = first; !batch.key_lists.empty() && s < last; ++s) {
+    part.key_lists.push_back(batch.key_lists[s]);
+    for (std::int32_t& key : part.key_lists.back()) key -= static_cast<std::int32_t>(begin);
+  }
+  return part;
+}
+
+/// Where a batch is best divided for `threads` threads that take part after part: the sequences that parts begin with,
+/// and the batch's size. Parts of some 256 rows, between whose products what is computed fits a core's second-level
+/// cache. Only one part, in which the threads are to share each product, where more would leave a thread idle for a
+/// tenth of the time, or have so few rows that each thread would wait for the weights.
+inline std::vector<std::size_t> divide(const PackedBatch& batch, std::size_t threads) {
+  constexpr std::size_t most_rows = 256, least_rows = 128;
+  const std::vector<std::size_t> whole = {0, batch.size()};
+  std::size_t parts = (batch.rows() + most_rows - 1) / most_rows;
+  parts = (parts + threads - 1) / threads * threads;
+  if (threads > 1) parts = std::min(parts, batch.rows() / least_rows / threads * threads);
+  std::vector<std::size_t> begins = {0};
+  std::vector<std::size_t> busy(threads);  // rows of each thread
+  for (std::size_t part = 1; part <= parts; ++part) {
+    const std::size_t wanted = batch.rows() * part / parts;
+    auto end = std::lower_bound(batch.offsets.begin(), batch.offsets.end(), wanted);
+    if (*end - wanted > wanted - *std::prev(end)) --end;
+    if (part == parts) end = std::prev(batch.offsets.end());
+    const auto sequence = static_cast<std::size_t>(end - batch.offsets.begin());
+    if (sequence <= begins.back()) continue;
+    *std::min_element(busy.begin(), busy.end()) += *end - batch.offsets[begins.back()];
+    begins.push_back(sequence);
+  }
+  const bool idle = *std::max_element(busy.begin(), busy.end()) * threads * 10 > batch.rows() * 11;
+  return begins.size() < 3 || idle ? whole : begins;
 }
 
 /// The flags of all ids, one after another; empty if there are none. Throws ShapeError as check_parallel does.

@@ -112,20 +112,19 @@ class BasicEncoder {
   Tensor<T> forward(const PackedBatch& batch, Workspace& workspace, const std::stop_token& cancel = {},
                     ForwardRecord<T>* record = nullptr, TensorView<const T> inputs_embeds = {}) const {
     Tensor<T> hidden({batch.rows(), config_.hidden_size});
-    stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace,
-                                inputs_embeds);
-    if (record != nullptr) record->keep(hidden);
-    const std::vector<AttentionGroup> groups = self_attention_groups(batch);
-    std::optional<AttentionRecord<T>> attentions;
-    if (record != nullptr && record->output_attentions) {
-      attentions = AttentionRecord<T>{self_attention_rows(batch)};
+    const std::vector<std::size_t> begins = divide(batch, static_cast<std::size_t>(workspace.threads()));
+    if (record != nullptr || begins.size() == 2) {
+      forward(batch, hidden, workspace, cancel, record, inputs_embeds);
+      return hidden;
     }
-    for (const Layer<T>& layer : stack_.layers()) {
-      if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
-      layer.forward(hidden.view(), groups, workspace, attentions ? &*attentions : nullptr);
-      if (record != nullptr) record->keep(hidden);
-    }
-    if (record != nullptr && attentions) record->attentions = std::move(attentions->weights);
+    workspace.for_each(begins.size() - 1, [&](std::size_t part, Workspace& own) {
+      const PackedBatch sequences = middle_sequences(batch, begins[part], begins[part + 1]);
+      const std::size_t begin = batch.offsets[begins[part]];
+      const TensorView<T> rows = hidden.view().middle_rows(begin, sequences.rows());
+      const bool given = inputs_embeds.size() != 0;
+      forward(sequences, rows, own, cancel, nullptr,
+              given ? inputs_embeds.middle_rows(begin, sequences.rows()) : inputs_embeds);
+    });
     return hidden;
   }
   /// As transformers' forward: a row for every id, hidden by the mask or not. attention_mask and token_type_ids: as
@@ -142,6 +141,24 @@ class BasicEncoder {
   }
 
  private:
+  void forward(const PackedBatch& batch, TensorView<T> hidden, Workspace& workspace, const std::stop_token& cancel,
+               ForwardRecord<T>* record, TensorView<const T> inputs_embeds) const {
+    stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace,
+                                inputs_embeds);
+    if (record != nullptr) record->keep(hidden);
+    const std::vector<AttentionGroup> groups = self_attention_groups(batch);
+    std::optional<AttentionRecord<T>> attentions;
+    if (record != nullptr && record->output_attentions) {
+      attentions = AttentionRecord<T>{self_attention_rows(batch)};
+    }
+    for (const Layer<T>& layer : stack_.layers()) {
+      if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
+      layer.forward(hidden, groups, workspace, attentions ? &*attentions : nullptr);
+      if (record != nullptr) record->keep(hidden);
+    }
+    if (record != nullptr && attentions) record->attentions = std::move(attentions->weights);
+  }
+
   TransformerConfig config_;
   TransformerStack<T> stack_;
   NamedTensors tensors_;
