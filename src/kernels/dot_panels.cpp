@@ -144,15 +144,22 @@ BERTGEN_TILES void release_tiles() { _tile_release(); }
     _tile_dpbusd(sums, inputs, weights);        \
   }
 #define BERTGEN_TILE_LOAD(tile, from, stride) _tile_loadd(tile, from, static_cast<long>(stride))
+// What is loaded once should not take the place of weights in the first-level cache.
+#define BERTGEN_TILE_LOAD_ONCE(tile, from, stride) _tile_stream_loadd(tile, from, static_cast<long>(stride))
 #define BERTGEN_TILE_STORE(tile, to, stride) _tile_stored(tile, to, static_cast<long>(stride))
 
-constexpr std::size_t weights_stride = step_bytes * panel_columns;
 constexpr std::size_t tile_width = step_bytes * tile_side;  // bytes of a row
 
-/// 32 rows by 32 columns of a panel. Tiles 0 to 3 are sums, 4 inputs, 5 weights.
+/// The weights of 32 columns of a panel.
+struct HalfPanel {
+  const std::byte* weights;
+  std::size_t stride;  ///< bytes from step to step
+};
+
+/// 32 rows by 32 columns, the first of which is `column`. Tiles 0 to 3 are sums, 4 inputs, 5 weights.
 template <typename Sum>
 BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column,
-                                     WeightsAhead& ahead) {
+                                     HalfPanel half, WeightsAhead& ahead) {
   const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
   const Sum* start = product.start + row * product.start_stride + column;
   const Sum* start2 = start + tile_side * product.start_stride;
@@ -162,21 +169,21 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
   BERTGEN_TILE_LOAD(3, start2 + tile_side, start_stride);
   const std::byte* x = product.x + row * product.x_stride;
   const std::byte* x2 = x + tile_side * product.x_stride;
-  const std::byte* w = product.panel + column * step_bytes;
+  const std::byte* w = half.weights;
   for (std::size_t step = 0; step < product.steps; step += tile_side) {
     for (std::size_t i = 0; i < tile_side; ++i) ahead.ask(step + i);
-    BERTGEN_TILE_LOAD(4, x, product.x_stride);
-    BERTGEN_TILE_LOAD(5, w, weights_stride);
+    BERTGEN_TILE_LOAD_ONCE(4, x, product.x_stride);
+    BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(0, 4, 5);
-    BERTGEN_TILE_LOAD(5, w + tile_width, weights_stride);
+    BERTGEN_TILE_LOAD(5, w + tile_width, half.stride);
     BERTGEN_TILE_ADD(1, 4, 5);
-    BERTGEN_TILE_LOAD(4, x2, product.x_stride);
+    BERTGEN_TILE_LOAD_ONCE(4, x2, product.x_stride);
     BERTGEN_TILE_ADD(3, 4, 5);
-    BERTGEN_TILE_LOAD(5, w, weights_stride);
+    BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(2, 4, 5);
     x += tile_width;
     x2 += tile_width;
-    w += tile_side * weights_stride;
+    w += tile_side * half.stride;
   }
   Sum* y = product.y + row * product.y_stride + column;
   Sum* y2 = y + tile_side * product.y_stride;
@@ -186,23 +193,24 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
   BERTGEN_TILE_STORE(3, y2 + tile_side, y_stride);
 }
 
-/// Up to 16 rows, as many as the tiles have, by 32 columns of a panel. Tiles 0 and 1 are sums, 4 inputs, 5 weights.
+/// Up to 16 rows, as many as the tiles have, by 32 columns. Tiles 0 and 1 are sums, 4 inputs, 5 weights.
 template <typename Sum>
-BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column) {
+BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column,
+                                     HalfPanel half) {
   const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
   const Sum* start = product.start + row * product.start_stride + column;
   BERTGEN_TILE_LOAD(0, start, start_stride);
   BERTGEN_TILE_LOAD(1, start + tile_side, start_stride);
   const std::byte* x = product.x + row * product.x_stride;
-  const std::byte* w = product.panel + column * step_bytes;
+  const std::byte* w = half.weights;
   for (std::size_t step = 0; step < product.steps; step += tile_side) {
     BERTGEN_TILE_LOAD(4, x, product.x_stride);
-    BERTGEN_TILE_LOAD(5, w, weights_stride);
+    BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(0, 4, 5);
-    BERTGEN_TILE_LOAD(5, w + tile_width, weights_stride);
+    BERTGEN_TILE_LOAD(5, w + tile_width, half.stride);
     BERTGEN_TILE_ADD(1, 4, 5);
     x += tile_width;
-    w += tile_side * weights_stride;
+    w += tile_side * half.stride;
   }
   Sum* y = product.y + row * product.y_stride + column;
   BERTGEN_TILE_STORE(0, y, y_stride);
@@ -211,27 +219,29 @@ BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t
 
 /// By AMX: float sums of bf16, or integer sums of bytes. `steps` of the product is a multiple of 16.
 template <typename Sum>
-BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, std::size_t rows, Tiles& tiles) {
-  constexpr std::size_t half = panel_columns / 2;
+BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, PanelLayout layout, std::size_t rows, Tiles& tiles) {
+  const std::size_t width = step_bytes * half_columns;
   const std::size_t blocks = rows / (2 * tile_side);
-  std::size_t row = 0;
-  if (blocks != 0) {
-    tiles.set_up(tile_side);
-    WeightsAhead ahead(product.panel, product.steps, 2 * blocks);
-    for (; row < blocks * 2 * tile_side; row += 2 * tile_side) {
-      two_by_two(product, row, 0, ahead);
-      two_by_two(product, row, half, ahead);
+  for (std::size_t column = 0; column < panel_columns; column += half_columns) {
+    const HalfPanel half = layout == PanelLayout::whole
+                               ? HalfPanel{product.panel + column * step_bytes, 2 * width}
+                               : HalfPanel{product.panel + column * step_bytes * product.steps, width};
+    std::size_t row = 0;
+    if (blocks != 0) {
+      tiles.set_up(tile_side);
+      WeightsAhead ahead(half.weights, product.steps, blocks, half_columns);
+      for (; row < blocks * 2 * tile_side; row += 2 * tile_side) two_by_two(product, row, column, half, ahead);
     }
-  }
-  for (; row < rows; row += tile_side) {
-    tiles.set_up(std::min(tile_side, rows - row));
-    one_by_two(product, row, 0);
-    one_by_two(product, row, half);
+    for (; row < rows; row += tile_side) {
+      tiles.set_up(std::min(tile_side, rows - row));
+      one_by_two(product, row, column, half);
+    }
   }
 }
 
 #undef BERTGEN_TILE_ADD
 #undef BERTGEN_TILE_LOAD
+#undef BERTGEN_TILE_LOAD_ONCE
 #undef BERTGEN_TILE_STORE
 
 BERTGEN_DOT_INLINE void round_vectors(const float* x, std::size_t count, std::uint16_t* y) {
@@ -270,7 +280,8 @@ void Tiles::set_up(std::size_t rows) {
 }
 
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
-                        std::size_t steps, const float* bias, float* y, std::size_t y_stride, Tiles& tiles) {
+                        PanelLayout layout, std::size_t steps, const float* bias, float* y, std::size_t y_stride,
+                        Tiles& tiles) {
   const DotProduct<float> product{reinterpret_cast<const std::byte*>(x),
                                   x_stride * sizeof *x,
                                   reinterpret_cast<const std::byte*>(panel),
@@ -279,12 +290,12 @@ void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_
                                   bias == nullptr ? y_stride : 0,
                                   y,
                                   y_stride};
-  if (active_isa() >= Isa::amx) return multiply_tiles(product, rows, tiles);
+  if (active_isa() >= Isa::amx) return multiply_tiles(product, layout, rows, tiles);
   multiply<Bf16Pairs>(product, rows);
 }
 
 void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                            std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
+                            PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
   constexpr std::int32_t zeros[panel_columns] = {};
   const DotProduct<std::int32_t> product{reinterpret_cast<const std::byte*>(x),
                                          x_stride,
@@ -294,16 +305,16 @@ void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::si
                                          add ? panel_columns : 0,
                                          sums,
                                          panel_columns};
-  if (active_isa() >= Isa::amx) return multiply_tiles(product, rows, tiles);
+  if (active_isa() >= Isa::amx) return multiply_tiles(product, layout, rows, tiles);
   multiply<ByteFours>(product, rows);
 }
 #else
 void dot_round_to_bf16(const float*, std::size_t, std::size_t, std::size_t, std::uint16_t*, std::size_t) {}
 Tiles::~Tiles() {}
 void Tiles::set_up(std::size_t) {}
-void bf16_panel_product(const std::uint16_t*, std::size_t, std::size_t, const std::uint16_t*, std::size_t, const float*,
-                        float*, std::size_t, Tiles&) {}
-void dot_byte_panel_product(const std::uint8_t*, std::size_t, std::size_t, const std::int8_t*, std::size_t,
+void bf16_panel_product(const std::uint16_t*, std::size_t, std::size_t, const std::uint16_t*, PanelLayout, std::size_t,
+                        const float*, float*, std::size_t, Tiles&) {}
+void dot_byte_panel_product(const std::uint8_t*, std::size_t, std::size_t, const std::int8_t*, PanelLayout, std::size_t,
                             std::int32_t*, bool, Tiles&) {}
 #endif
 

@@ -49,12 +49,20 @@ inline constexpr std::size_t panel_columns = 64;
 /// Steps that AMX takes at a time, and that the products which may use it are given a multiple of.
 inline constexpr std::size_t step_padding = 16;
 
+/// How the columns of a panel lie in memory: side by side, or as two halves of 32, [steps, 32] one after the other. AMX
+/// multiplies halves one after the other; the first-level cache keeps the steps_of_half of one that many rows pass by,
+/// but of columns side by side it would use half of its sets.
+enum class PanelLayout : bool { whole, halves };
+inline constexpr std::size_t half_columns = panel_columns / 2;
+/// Steps of a half that fill 32 KB.
+inline constexpr std::size_t steps_of_half = 256;
+
 /// Asks the second-level cache for weights while a block of them is walked along, a number of steps of a panel. Walked
 /// along more than once, the block that follows in memory, of which each walk asks for a share: by itself the CPU would
 /// wait for memory in the first walk, and leave memory idle in the others. Walked along once, what comes soon.
 class WeightsAhead {
  public:
-  WeightsAhead(const void* block, std::size_t steps, std::size_t walks);
+  WeightsAhead(const void* block, std::size_t steps, std::size_t walks, std::size_t columns = panel_columns);
 
   /// To be called at each step of a walk. Inlined as prefetch() is.
   [[gnu::always_inline]] void ask(std::size_t step) {
@@ -94,19 +102,21 @@ void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const
 void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, const std::uint32_t* panel,
                         std::size_t steps, const float* bias, float* y, std::size_t y_stride);
 /// The same, with inputs as bits, too, and `steps` a multiple of step_padding. Needs AVX-512 BF16 or AMX, which add the
-/// products of a pair, or of 32 inputs, in one instruction.
+/// products of a pair, or of 32 inputs, in one instruction. AMX alone takes halves, each of as many steps.
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
-                        std::size_t steps, const float* bias, float* y, std::size_t y_stride, Tiles& tiles);
+                        PanelLayout layout, std::size_t steps, const float* bias, float* y, std::size_t y_stride,
+                        Tiles& tiles);
 /// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs, a multiple of step_padding; sums:
-/// [rows, 64].
+/// [rows, 64]. AMX alone takes halves.
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
+                        PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
 /// The same. Needs AVX-512 VNNI or AMX.
 void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                            std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
+                            PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
 
-/// A panel of `steps` steps from `count` rows, up to 64; zero where there is no row.
-void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel);
+/// [steps, columns] from `count` rows, up to as many as columns; zero where there is no row. columns: 64 or 32.
+void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel,
+                std::size_t columns = panel_columns);
 
 /// x[0, count) to bf16 bits, to nearest, ties to even; NaN stays NaN. Subnormals may become zero.
 void round_to_bf16(const float* x, std::size_t count, std::uint16_t* y);

@@ -23,13 +23,14 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, size_t stride, uint32_t* HWY_REST
   }
 }
 
-/// Four columns of a panel from as many rows, a vector of steps at a time; returns how many steps.
-HWY_INLINE size_t PackFour(const uint32_t* const* rows, size_t begin, size_t steps, uint32_t* HWY_RESTRICT panel) {
+/// Four columns of a panel of `columns` from as many rows, a vector of steps at a time; returns how many steps.
+HWY_INLINE size_t PackFour(const uint32_t* const* rows, size_t begin, size_t steps, size_t columns,
+                           uint32_t* HWY_RESTRICT panel) {
   const hn::ScalableTag<uint32_t> d;
   const hn::RepartitionToWide<decltype(d)> d64;
   const size_t lanes = hn::Lanes(d);
   size_t step = 0;
-  for (; step + lanes <= steps; step += lanes, panel += lanes * panel_columns) {
+  for (; step + lanes <= steps; step += lanes, panel += lanes * columns) {
     const auto r0 = hn::LoadU(d, rows[0] + begin + step), r1 = hn::LoadU(d, rows[1] + begin + step);
     const auto r2 = hn::LoadU(d, rows[2] + begin + step), r3 = hn::LoadU(d, rows[3] + begin + step);
     // In each block of four steps: pairs of rows, then fours. Vector i has step i of each block.
@@ -37,38 +38,38 @@ HWY_INLINE size_t PackFour(const uint32_t* const* rows, size_t begin, size_t ste
     const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
     const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
     const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
-    constexpr size_t kFour = 4 * panel_columns;
-    StoreBlocks(d, hn::BitCast(d, hn::InterleaveLower(d64, low01, low23)), kFour, panel);
-    StoreBlocks(d, hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23)), kFour, panel + panel_columns);
-    StoreBlocks(d, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23)), kFour, panel + 2 * panel_columns);
-    StoreBlocks(d, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23)), kFour, panel + 3 * panel_columns);
+    const size_t four = 4 * columns;
+    StoreBlocks(d, hn::BitCast(d, hn::InterleaveLower(d64, low01, low23)), four, panel);
+    StoreBlocks(d, hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23)), four, panel + columns);
+    StoreBlocks(d, hn::BitCast(d, hn::InterleaveLower(d64, high01, high23)), four, panel + 2 * columns);
+    StoreBlocks(d, hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23)), four, panel + 3 * columns);
   }
   return step;
 }
 #else
-HWY_INLINE size_t PackFour(const uint32_t* const*, size_t, size_t, uint32_t*) { return 0; }
+HWY_INLINE size_t PackFour(const uint32_t* const*, size_t, size_t, size_t, uint32_t*) { return 0; }
 #endif
 
-void PackPanel(const uint32_t* const* rows, size_t count, size_t steps, uint32_t* HWY_RESTRICT panel) {
+void PackPanel(const uint32_t* const* rows, size_t count, size_t steps, uint32_t* HWY_RESTRICT panel, size_t columns) {
   // So many steps of all rows at a time: some lines of each row, and a part of the panel that the first-level cache
   // keeps.
   constexpr size_t kSteps = 64;
   for (size_t begin = 0; begin < steps; begin += kSteps) {
     const size_t here = HWY_MIN(kSteps, steps - begin);
-    uint32_t* to = panel + begin * panel_columns;
+    uint32_t* to = panel + begin * columns;
     const bool whole_next = begin + 2 * kSteps <= steps;
     size_t column = 0;
     for (; column + 4 <= count; column += 4) {
       for (size_t i = 0; whole_next && i < 4; ++i) {
         prefetch(rows[column + i] + begin + kSteps, kSteps * sizeof(uint32_t));
       }
-      for (size_t step = PackFour(rows + column, begin, here, to + column); step < here; ++step) {
-        for (size_t i = 0; i < 4; ++i) to[step * panel_columns + column + i] = rows[column + i][begin + step];
+      for (size_t step = PackFour(rows + column, begin, here, columns, to + column); step < here; ++step) {
+        for (size_t i = 0; i < 4; ++i) to[step * columns + column + i] = rows[column + i][begin + step];
       }
     }
-    for (; column < panel_columns; ++column) {
+    for (; column < columns; ++column) {
       for (size_t step = 0; step < here; ++step) {
-        to[step * panel_columns + column] = column < count ? rows[column][begin + step] : 0;
+        to[step * columns + column] = column < count ? rows[column][begin + step] : 0;
       }
     }
   }
@@ -81,8 +82,9 @@ HWY_AFTER_NAMESPACE();
 namespace bertgen::kernels {
 HWY_EXPORT(PackPanel);
 
-void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel) {
-  HWY_DYNAMIC_DISPATCH(PackPanel)(rows, count, steps, panel);
+void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel,
+                std::size_t columns) {
+  HWY_DYNAMIC_DISPATCH(PackPanel)(rows, count, steps, panel, columns);
 }
 
 }  // namespace bertgen::kernels

@@ -215,8 +215,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bertgen::kernels {
 
-WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t walks) {
-  constexpr std::size_t step_lines = panel_columns * sizeof(float) / cache_line;
+WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t walks, std::size_t columns) {
+  const std::size_t step_lines = columns * sizeof(float) / cache_line;
   constexpr std::size_t distance = 8192;
   const auto* begin = static_cast<const char*>(block);
   if (walks == 1) {
@@ -249,9 +249,9 @@ void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, 
   HWY_DYNAMIC_DISPATCH(Bf16Panel)(x, x_stride, rows, panel, steps, bias, y, y_stride);
 }
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
+                        PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
   if (active_isa() >= Isa::avx512_vnni) {
-    return dot_byte_panel_product(x, x_stride, rows, panel, steps, sums, add, tiles);
+    return dot_byte_panel_product(x, x_stride, rows, panel, layout, steps, sums, add, tiles);
   }
   HWY_DYNAMIC_DISPATCH(BytePanel)(x, x_stride, rows, panel, steps, sums, add);
 }

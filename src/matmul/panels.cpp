@@ -13,18 +13,19 @@ namespace bertgen::detail {
 namespace {
 
 using kernels::panel_columns;
+using kernels::PanelLayout;
 using kernels::round_up;
 using kernels::step_padding;
 
-/// A block is up to `most` rows by `step_block` steps of one panel: 128 KB of weights, which the second-level cache
-/// keeps while all rows pass by them, and up to 240 KB of input beside it; 512 KB by AMX, whose CPUs have 2 MB.
+/// A block is up to `most` rows by 512 steps of one panel: 128 KB of weights, which the second-level cache keeps while
+/// all rows pass by them, and up to 240 KB of input beside it; by AMX, whose CPUs have 2 MB, 256 steps and 256 KB.
 struct RowBlock {
   std::size_t kernel;  ///< rows that the kernels multiply at a time
   std::size_t most;    ///< a multiple of them
 };
 constexpr RowBlock vector_rows = {6, 20 * 6};
 constexpr RowBlock tile_rows = {32, 8 * 32};
-constexpr std::size_t step_block = 512;
+constexpr std::size_t whole_step_block = 512;
 // Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
 // primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
 [[maybe_unused]] constexpr std::size_t onednn_rows = 64;
@@ -45,6 +46,9 @@ class PanelMatmul final : public MatmulKernel<float> {
         panels_(round_up(out_, panel_columns) / panel_columns),
         steps_(round_up(in_, inputs_padding()) / per_step()),
         panel_bytes_(round_up(steps_, step_padding) * panel_columns * sizeof(std::uint32_t)),
+        layout_(dtype != DType::f32 && backend != MatmulBackend::onednn && active_isa() >= Isa::amx
+                    ? PanelLayout::halves
+                    : PanelLayout::whole),
         weight_(allocate_pages(panels_ * panel_bytes_, huge_weights)),
         bias_(std::move(bias)) {
     bias_.resize(panels_ * panel_columns);
@@ -212,11 +216,23 @@ class PanelMatmul final : public MatmulKernel<float> {
       if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(row);
     }
     auto* packed = reinterpret_cast<std::uint32_t*>(panel(index));
-    const std::uint32_t* columns[panel_columns];
-    for (std::size_t column = 0; column < count; ++column) columns[column] = steps + column * steps_;
-    kernels::pack_panel(columns, count, steps_, packed);
+    arrange(steps, count, packed);
     const std::size_t written = steps_ * panel_columns * sizeof(std::uint32_t);
     std::memset(panel(index) + written, 0, panel_bytes_ - written);
+  }
+
+  /// Rows [count, steps] as columns of a panel, whose halves, if it has them, lie one after the other in each block.
+  void arrange(const std::uint32_t* rows, std::size_t count, std::uint32_t* packed) const {
+    const std::size_t width = layout_ == PanelLayout::whole ? panel_columns : kernels::half_columns;
+    for (std::size_t begin = 0; begin < steps_; begin += step_block()) {
+      const std::size_t here = std::min(step_block(), steps_ - begin);
+      for (std::size_t left = 0; left < panel_columns; left += width) {
+        const std::size_t filled = std::min(width, count - std::min(count, left));
+        const std::uint32_t* columns[panel_columns];
+        for (std::size_t i = 0; i < filled; ++i) columns[i] = rows + (left + i) * steps_ + begin;
+        kernels::pack_panel(columns, filled, here, packed + begin * panel_columns + left * here, width);
+      }
+    }
   }
 
   /// One output's weights in the packed type, bf16 or int8.
@@ -291,12 +307,15 @@ class PanelMatmul final : public MatmulKernel<float> {
     }
   }
 
+  /// Steps that are multiplied at a time.
+  std::size_t step_block() const { return layout_ == PanelLayout::whole ? whole_step_block : kernels::steps_of_half; }
+
   /// All steps of one panel, a block at a time; into `y`, or for int8 into `sums`.
   void add_products(const Input& input, std::size_t rows, std::size_t index, float* y, std::int32_t* sums,
                     std::size_t stride, kernels::Tiles& tiles) const {
     std::size_t step = 0;
     do {  // once where there is no input: y is the bias then
-      const std::size_t steps = std::min(step_block, steps_ - step);
+      const std::size_t steps = std::min(step_block(), steps_ - step);
       const std::byte* weights = panel(index) + step * panel_columns * sizeof(std::uint32_t);
       const float* bias = step == 0 ? bias_.data() + index * panel_columns : nullptr;
       if (dtype_ == DType::f32) {
@@ -308,11 +327,13 @@ class PanelMatmul final : public MatmulKernel<float> {
                                       reinterpret_cast<const std::uint32_t*>(weights), steps, bias, y, stride);
         } else {
           kernels::bf16_panel_product(input.at<std::uint16_t>(step), input.stride, rows,
-                                      reinterpret_cast<const std::uint16_t*>(weights), steps, bias, y, stride, tiles);
+                                      reinterpret_cast<const std::uint16_t*>(weights), layout_, steps, bias, y, stride,
+                                      tiles);
         }
       } else {
         kernels::byte_panel_product(input.at<std::uint8_t>(step), input.stride, rows,
-                                    reinterpret_cast<const std::int8_t*>(weights), steps, sums, step != 0, tiles);
+                                    reinterpret_cast<const std::int8_t*>(weights), layout_, steps, sums, step != 0,
+                                    tiles);
       }
       step += steps;
     } while (step < steps_);
@@ -374,6 +395,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   std::size_t panels_;
   std::size_t steps_;
   std::size_t panel_bytes_;
+  PanelLayout layout_;
   Pages weight_;                       // [panels, steps, 64] of four bytes; what is past `in` or `out` is zero
   std::vector<float> bias_;            // [panels, 64]
   std::vector<float> scales_;          // [panels, 64], of int8
