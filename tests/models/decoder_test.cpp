@@ -227,6 +227,23 @@ TEST(DecoderOfFloatsTest, RefusesACacheOfAnotherTypeBeforeItChanges) {
   EXPECT_EQ(cache.cross<BFloat16>(0).rows(), 0u);
 }
 
+// Seen to fail without the check, in that the cache had changed.
+TEST(DecoderOfFloatsTest, StatesAreAsManyAsTheSourcesIds) {
+  const auto decoder = test::make_decoder<float>(test::tiny_decoder_config());
+  Workspace workspace;
+  PackedBatch sources;
+  sources.offsets = {0, 3};
+  for (const Shape& shape : {Shape{2, 15}, Shape{4, 15}, Shape{3, 14}}) {
+    auto cache = decoder.make_cache(1);
+    const Tensor<float> states(shape);
+    const std::string got = "got " + to_string(shape);
+    const std::initializer_list<std::string_view> parts = {"expected states of [3, 15]", got};
+    test::expect_error<ShapeError>([&] { decoder.attend_to(states, sources, cache, workspace); }, parts);
+    test::expect_error<ShapeError>([&] { decoder.attend_to_more(states, sources, cache, workspace); }, parts);
+    EXPECT_EQ(cache.cross(0).rows(), 0u);
+  }
+}
+
 TYPED_TEST(DecoderTest, AttendsToAnEncoderOnlyWithCrossAttention) {
   const auto decoder = test::make_decoder<TypeParam>(test::tiny_decoder_config(false));
   auto cache = decoder.make_cache(1);

@@ -132,8 +132,11 @@ inline std::vector<std::size_t> divide(const PackedBatch& batch, std::size_t thr
   for (std::size_t part = 1; part <= parts; ++part) {
     const std::size_t wanted = batch.rows() * part / parts;
     auto end = std::lower_bound(batch.offsets.begin(), batch.offsets.end(), wanted);
-    if (*end - wanted > wanted - *std::prev(end)) --end;
-    if (part == parts) end = std::prev(batch.offsets.end());
+    if (part == parts) {
+      end = std::prev(batch.offsets.end());
+    } else if (*end - wanted > wanted - *std::prev(end)) {
+      --end;
+    }
     const auto sequence = static_cast<std::size_t>(end - batch.offsets.begin());
     if (sequence <= begins.back()) continue;
     *std::min_element(busy.begin(), busy.end()) += *end - batch.offsets[begins.back()];

@@ -59,13 +59,15 @@ class BasicDecoder {
   }
 
   /// Computes the cross-attention keys and values of the encoder's states, [source rows, hidden_size], that lie as
-  /// `sources` says. Throws ConfigError if the decoder has no cross-attention, and as forward() for the cache.
+  /// `sources` says. Throws ConfigError if the decoder has no cross-attention, ShapeError for states of
+  /// another shape, and as forward() for the cache.
   void attend_to(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
                  Workspace& workspace) const {
     if (!config_.add_cross_attention) {
       throw ConfigError("decoder: expected add_cross_attention to attend to an encoder's states, got false");
     }
     check(cache);
+    check(states, sources);
     cache.set_sources(sources.offsets, sources.key_lists);
     project_states(states, cache, workspace);
   }
@@ -73,6 +75,7 @@ class BasicDecoder {
   void attend_to_more(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
                       Workspace& workspace) const {
     check(cache);
+    check(states, sources);
     cache.append_sources(sources.offsets);
     project_states(states, cache, workspace);
   }
@@ -141,6 +144,12 @@ class BasicDecoder {
     if (cache.dtype() == stack_.cache_dtype()) return;
     throw ArgumentError("decoder: expected a cache of " + std::string(dtype_name(stack_.cache_dtype())) +
                         ", as make_cache() gives, got " + std::string(dtype_name(cache.dtype())));
+  }
+  void check(TensorView<const T> states, const PackedBatch& sources) const {
+    if (states.rows() == sources.offsets.back() && states.cols() == config_.hidden_size) return;
+    throw ShapeError("decoder: expected states of [" + std::to_string(sources.offsets.back()) + ", " +
+                     std::to_string(config_.hidden_size) + "], a row for each id of the sources, got " +
+                     to_string(states.shape()));
   }
   void project_states(TensorView<const T> states, EncoderDecoderCache<T>& cache, Workspace& workspace) const {
     for (std::size_t i = 0; i < stack_.layers().size(); ++i) {
