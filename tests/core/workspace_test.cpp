@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -146,9 +147,12 @@ TEST(WorkspaceTest, ForEachThrowsWhatABodyThrows) {
       if (index == 4) throw ArgumentError("four");
     };
     test::expect_error<ArgumentError>([&] { workspace.for_each(6, fail_at_4); }, {"four"});
-    const std::size_t capacity = workspace.capacity();
-    workspace.for_each(4, fail_at_4);
-    EXPECT_EQ(workspace.capacity(), capacity);
+    std::atomic<int> visits = 0;
+    workspace.for_each(4, [&](std::size_t index, Workspace& own) {
+      fail_at_4(index, own);
+      ++visits;
+    });
+    EXPECT_EQ(visits, 4);
   }
 }
 
