@@ -46,6 +46,7 @@ TEST(Convert, Int8IsReadByTheOtherCommandsAndComputedIn) {
   EXPECT_NE(report.find(" of weights in int8, "), std::string::npos) << report;
 }
 
+// Seen to fail with keys and values counted as floats.
 TEST(Convert, Int8KeepsKeysAndValuesInHalfTheMemory) {
   const TemporaryDirectory directory;
   const std::string to = directory.path() / "int8";

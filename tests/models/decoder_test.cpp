@@ -207,6 +207,7 @@ TYPED_TEST(DecoderTest, RefusesIdsOutsideTheVocabularyBeforeTheCacheChanges) {
   EXPECT_EQ(cache.length(0), 0u);
 }
 
+// Seen to fail without the check.
 TEST(DecoderOfFloatsTest, RefusesACacheOfAnotherTypeBeforeItChanges) {
   const auto decoder = test::make_decoder<float>(test::tiny_decoder_config());
   EXPECT_EQ(decoder.make_cache(1).dtype(), DType::f32);

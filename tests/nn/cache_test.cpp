@@ -250,6 +250,7 @@ TEST(EncoderDecoderCacheTest, HoldsBFloat16InHalfTheMemory) {
   EXPECT_EQ(2 * of_halves.capacity(), of_floats.capacity());
 }
 
+// Seen to fail with either of the two checks left out.
 TEST(EncoderDecoderCacheTest, IsSeenAsWhatItHoldsAlone) {
   Cache cache(1, 2, 1, 1, 4, nullptr, DType::bf16);
   step(cache);

@@ -234,6 +234,7 @@ TEST_P(NarrowLayerTest, FollowsTheDefinition) {
   }
 }
 
+// Seen to fail with the first row's keys and values for all.
 TEST_P(NarrowLayerTest, StepByStepGivesTheBitsOfOnePass) {
   const Layer<float> layer = this->layer();
   const Tensor<float> x = random_tensor<float>({6, config_.hidden_size}, 3);
@@ -252,6 +253,7 @@ TEST_P(NarrowLayerTest, StepByStepGivesTheBitsOfOnePass) {
   EXPECT_TRUE(test::same_bits(run(1, false), run(3, false)));
 }
 
+// Seen to fail with the bits of BFloat16 taken for numbers.
 TEST_P(NarrowLayerTest, WeightsOfAttentionAreThoseOfFloats) {
   const Weights weights = checkpoint_.weights();
   const auto attentions_of = [&](const Layer<float>& one) {
@@ -294,7 +296,8 @@ Weights partly_quantized(Checkpoint checkpoint, std::initializer_list<std::strin
   return weights;
 }
 
-// What lies between products is of the wider type where one of them is, and only then.
+// What lies between products is of the wider type where one of them is, and only then. Seen to fail with the type of
+// the product behind attention forgotten, of the feed-forward's second, and of cross-attention.
 TEST(PartlyQuantizedLayerTest, ComputesAsOneOfFloats) {
   const TransformerConfig config = test::tiny_decoder_config();
   Checkpoint checkpoint(7);

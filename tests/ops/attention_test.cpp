@@ -323,6 +323,7 @@ TEST(AttentionInBf16Test, FollowsTheDefinition) {
   }
 }
 
+// Seen to fail with the index ignored.
 TEST(AttentionInBf16Test, KeyIndexSaysWhereTheKeysAre) {
   const auto inputs = in_bf16(random_inputs<float>(19, 23, 3, 5));
   const std::vector<std::int32_t> index = {22, 0, 7, 7, 13};
@@ -358,6 +359,7 @@ TEST(AttentionInBf16Test, UnseenKeysDoNotCountWhateverTheyHold) {
   }
 }
 
+// Seen to fail where nothing is written for such queries, of few and of many.
 TEST(AttentionInBf16Test, QueryWithoutKeysGetsZero) {
   const auto inputs = in_bf16(random_inputs<float>(20, 3, 2, 5));
   const std::vector<std::int32_t> none(20, 0);
@@ -370,6 +372,7 @@ TEST(AttentionInBf16Test, QueryWithoutKeysGetsZero) {
   }
 }
 
+// Seen to fail with scores of NaN taken for small ones.
 TEST(AttentionInBf16Test, NaNIsNotHidden) {
   for (std::size_t queries : {1u, 9u}) {
     auto inputs = in_bf16(random_inputs<float>(queries, 21, 1, 3));
