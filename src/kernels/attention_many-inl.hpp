@@ -1,5 +1,5 @@
-// Attention of many queries: keys and values of a head become the panels of two products. Included once per target, as
-// Highway's own -inl.h files.
+// Attention of many queries: keys and values of a head become the panels of two products. And what that of few shares
+// with it. Included once per target, as Highway's own -inl.h files.
 #include <cstring>
 #include <limits>
 

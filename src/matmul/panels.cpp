@@ -395,7 +395,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   std::size_t panels_;
   std::size_t steps_;
   std::size_t panel_bytes_;
-  PanelLayout layout_;
+  PanelLayout layout_;                 // of each step_block() of a panel
   Pages weight_;                       // [panels, steps, 64] of four bytes; what is past `in` or `out` is zero
   std::vector<float> bias_;            // [panels, 64]
   std::vector<float> scales_;          // [panels, 64], of int8

@@ -123,7 +123,6 @@ inline PackedBatch middle_sequences(const PackedBatch& batch, std::size_t first,
 /// tenth of the time, or have so few rows that each thread would wait for the weights.
 inline std::vector<std::size_t> divide(const PackedBatch& batch, std::size_t threads) {
   constexpr std::size_t most_rows = 256, least_rows = 128;
-  const std::vector<std::size_t> whole = {0, batch.size()};
   std::size_t parts = (batch.rows() + most_rows - 1) / most_rows;
   parts = (parts + threads - 1) / threads * threads;
   if (threads > 1) parts = std::min(parts, batch.rows() / least_rows / threads * threads);
@@ -143,7 +142,8 @@ inline std::vector<std::size_t> divide(const PackedBatch& batch, std::size_t thr
     begins.push_back(sequence);
   }
   const bool idle = *std::max_element(busy.begin(), busy.end()) * threads * 10 > batch.rows() * 11;
-  return begins.size() < 3 || idle ? whole : begins;
+  if (begins.size() < 3 || idle) return {0, batch.size()};
+  return begins;
 }
 
 /// The flags of all ids, one after another; empty if there are none. Throws ShapeError as check_parallel does.

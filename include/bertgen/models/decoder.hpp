@@ -59,8 +59,8 @@ class BasicDecoder {
   }
 
   /// Computes the cross-attention keys and values of the encoder's states, [source rows, hidden_size], that lie as
-  /// `sources` says. Throws ConfigError if the decoder has no cross-attention, ShapeError for states of
-  /// another shape, and as forward() for the cache.
+  /// `sources` says. Throws ConfigError if the decoder has no cross-attention, ShapeError for states of another shape,
+  /// and as forward() for the cache.
   void attend_to(TensorView<const T> states, const PackedBatch& sources, EncoderDecoderCache<T>& cache,
                  Workspace& workspace) const {
     if (!config_.add_cross_attention) {
