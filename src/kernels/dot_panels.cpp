@@ -91,7 +91,7 @@ BERTGEN_DOT_INLINE void tile(const DotProduct<typename Dot::Sum>& product, std::
 
 template <typename Dot>
 BERTGEN_DOT void multiply(const DotProduct<typename Dot::Sum>& product, std::size_t rows) {
-  WeightsAhead ahead(product.panel, product.steps, (rows + tile_rows - 1) / tile_rows);
+  WeightsAhead ahead(product.panel, product.steps, (rows + tile_rows - 1) / tile_rows, panel_columns * step_bytes);
   std::size_t row = 0;
   for (; row + tile_rows <= rows; row += tile_rows) tile<Dot, tile_rows>(product, row, ahead);
   switch (rows - row) {
@@ -170,8 +170,8 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
   const std::byte* x = product.x + row * product.x_stride;
   const std::byte* x2 = x + tile_side * product.x_stride;
   const std::byte* w = half.weights;
-  for (std::size_t step = 0; step < product.steps; step += tile_side) {
-    for (std::size_t i = 0; i < tile_side; ++i) ahead.ask(step + i);
+  for (std::size_t step = 0; step < product.steps / tile_side; ++step) {
+    ahead.ask(step);
     BERTGEN_TILE_LOAD_ONCE(4, x, product.x_stride);
     BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(0, 4, 5);
@@ -229,7 +229,7 @@ BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, PanelLayout la
     std::size_t row = 0;
     if (blocks != 0) {
       tiles.set_up(tile_side);
-      WeightsAhead ahead(half.weights, product.steps, blocks, half_columns);
+      WeightsAhead ahead(half.weights, product.steps / tile_side, blocks, tile_side * width);
       for (; row < blocks * 2 * tile_side; row += 2 * tile_side) two_by_two(product, row, column, half, ahead);
     }
     for (; row < rows; row += tile_side) {

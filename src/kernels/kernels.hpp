@@ -57,12 +57,13 @@ inline constexpr std::size_t half_columns = panel_columns / 2;
 /// Steps of a half that fill 32 KB.
 inline constexpr std::size_t steps_of_half = 256;
 
-/// Asks the second-level cache for weights while a block of them is walked along, a number of steps of a panel. Walked
-/// along more than once, the block that follows in memory, of which each walk asks for a share: by itself the CPU would
-/// wait for memory in the first walk, and leave memory idle in the others. Walked along once, what comes soon.
+/// Asks the second-level cache for weights while a block of them is walked along, a number of steps. Walked along more
+/// than once, the block that follows in memory, of which each walk asks for a share: by itself the CPU would wait for
+/// memory in the first walk, and leave memory idle in the others. Walked along once, what comes soon.
 class WeightsAhead {
  public:
-  WeightsAhead(const void* block, std::size_t steps, std::size_t walks, std::size_t columns = panel_columns);
+  /// step_bytes: of a step of the walk.
+  WeightsAhead(const void* block, std::size_t steps, std::size_t walks, std::size_t step_bytes);
 
   /// To be called at each step of a walk. Inlined as prefetch() is.
   [[gnu::always_inline]] void ask(std::size_t step) {

@@ -100,7 +100,7 @@ template <class Steps, bool kContinue>
 void PanelBlock(const float* x, size_t x_stride, size_t rows, const typename Steps::T* panel, size_t steps,
                 const float* bias, float* y, size_t y_stride) {
   const size_t walks = (rows + kTileRows - 1) / kTileRows * (panel_columns / WalkColumns());
-  WeightsAhead ahead(panel, steps, walks);
+  WeightsAhead ahead(panel, steps, walks, panel_columns * sizeof(float));
   for (; rows >= kTileRows; rows -= kTileRows, x += kTileRows * x_stride, y += kTileRows * y_stride) {
     PanelRows<Steps, kTileRows, kContinue>(x, x_stride, panel, steps, bias, y, y_stride, ahead);
   }
@@ -200,7 +200,7 @@ HWY_INLINE void BytePanelRows(const uint8_t* x, size_t x_stride, const int8_t* p
 void BytePanel(const uint8_t* x, size_t x_stride, size_t rows, const int8_t* panel, size_t steps, int32_t* sums,
                bool add) {
   const size_t walks = (rows / 4 + rows % 4) * (panel_columns / hn::Lanes(hn::ScalableTag<int32_t>()));
-  WeightsAhead ahead(panel, steps, walks);
+  WeightsAhead ahead(panel, steps, walks, panel_columns * sizeof(float));
   for (; rows >= 4; rows -= 4, x += 4 * x_stride, sums += 4 * panel_columns) {
     BytePanelRows<4>(x, x_stride, panel, steps, sums, add, ahead);
   }
@@ -215,8 +215,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bertgen::kernels {
 
-WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t walks, std::size_t columns) {
-  const std::size_t step_lines = columns * sizeof(float) / cache_line;
+WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t walks, std::size_t step_bytes) {
+  const std::size_t step_lines = step_bytes / cache_line;
   constexpr std::size_t distance = 8192;
   const auto* begin = static_cast<const char*>(block);
   if (walks == 1) {
@@ -228,7 +228,7 @@ WeightsAhead::WeightsAhead(const void* block, std::size_t steps, std::size_t wal
     return;
   }
   next_ = begin + steps * step_lines * cache_line;
-  lines_ = walks < step_lines ? 2 : 1;
+  lines_ = (step_lines + walks - 1) / walks;
   // Evenly: the first-level cache can wait for 16 lines at a time, those of this block among them.
   std::size_t period = 1;
   while (2 * period * step_lines <= walks) period *= 2;

@@ -26,6 +26,8 @@ struct RowBlock {
 constexpr RowBlock vector_rows = {6, 20 * 6};
 constexpr RowBlock tile_rows = {32, 8 * 32};
 constexpr std::size_t whole_step_block = 512;
+// Rows of a panel's results that are scaled, activated and rounded before the next: the first-level cache holds them.
+constexpr std::size_t finished_rows = 32;
 // Rows that oneDNN multiplies at a time. It runs at full speed from about 16 rows on, so the size only bounds how many
 // primitives a matrix needs: one for whole tiles, one for each remainder that occurs.
 [[maybe_unused]] constexpr std::size_t onednn_rows = 64;
@@ -279,7 +281,10 @@ class PanelMatmul final : public MatmulKernel<float> {
     }
     auto* result = reinterpret_cast<float*>(block);  // the last panel may be wider than y
     add_products(input, rows, index, result, nullptr, panel_columns, tiles);
-    store(result, rows, first, count, y, activation);
+    for (std::size_t row = 0; row < rows; row += finished_rows) {
+      const std::size_t here = std::min(finished_rows, rows - row);
+      store(result + row * panel_columns, here, first, count, from_row(y, row), activation);
+    }
   }
 
   /// Activates a whole panel's results, [rows, 64], and puts them where they belong.
@@ -294,12 +299,12 @@ class PanelMatmul final : public MatmulKernel<float> {
     for (std::size_t row = 0; row < rows; ++row) std::copy_n(results + row * panel_columns, count, to + row * out_);
   }
 
-  /// finish() with results in bf16, so many rows at a time that the first-level cache holds them.
+  /// finish() with results in bf16.
   void finish_bf16(const std::int32_t* sums, std::size_t rows, std::size_t first, std::size_t count,
                    const float* row_scales, MatmulOutput y, Activation activation) const {
-    alignas(64) float results[tile_rows.kernel * panel_columns];
-    for (std::size_t row = 0; row < rows; row += tile_rows.kernel) {
-      const std::size_t here = std::min(tile_rows.kernel, rows - row);
+    alignas(64) float results[finished_rows * panel_columns];
+    for (std::size_t row = 0; row < rows; row += finished_rows) {
+      const std::size_t here = std::min(finished_rows, rows - row);
       kernels::dequantize(sums + row * panel_columns, panel_columns, here, panel_columns, row_scales + row,
                           offsets_.data() + first, scales_.data() + first, bias_.data() + first, results,
                           panel_columns);
