@@ -286,7 +286,7 @@ HWY_INLINE void AttendManyPairs(const Task<uint16_t>& task, float* scratch) {
         PadRow(task.queries[begin + r] + head * head_dim, head_dim, key_pairs, queries + r * 2 * key_pairs);
       }
       for (size_t key = 0; key < count; key += panel_columns) {
-        bf16_panel_product(queries, 2 * key_pairs, rows, numbers_at(at.keys + key_pairs * key), PanelLayout::whole,
+        bf16_panel_product(queries, 2 * key_pairs, rows, numbers_at(at.keys + key_pairs * key), PanelLayout::whole, 0,
                            key_pairs, kZeros, scores + key, padded, tiles);
       }
       const size_t longest = SoftmaxBlock(task, begin, rows, count, scores, padded);
@@ -297,7 +297,7 @@ HWY_INLINE void AttendManyPairs(const Task<uint16_t>& task, float* scratch) {
       }
       SumValues(task, begin, rows, head, scratch + at.tile, [&](size_t panel, float* y, size_t stride) {
         bf16_panel_product(weights, 2 * value_pairs, rows, numbers_at(at.values + panel * panel_columns * value_pairs),
-                           PanelLayout::whole, pairs, kZeros, y, stride, tiles);
+                           PanelLayout::whole, 0, pairs, kZeros, y, stride, tiles);
       });
     }
   }

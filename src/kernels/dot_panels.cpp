@@ -44,17 +44,33 @@ struct ByteFours {
   }
 };
 
+/// Where the inputs of a tile of AMX lie: rows of 64 bytes.
+struct InputTile {
+  const std::byte* at;
+  std::size_t stride;  ///< bytes from row to row
+  std::size_t next;    ///< bytes to the tile of the next steps
+};
+
 /// What a product reads and where it goes. Strides count elements of the pointers' types.
 template <typename Sum>
 struct DotProduct {
   const std::byte* x;
   std::size_t x_stride;
+  bool x_tiles;       ///< x is in tiles, and x_stride that of their rows
+  std::size_t first;  ///< step of x
   const std::byte* panel;
   std::size_t steps;
   const Sum* start;  ///< what the sums begin with: one row for all, or a row each
   std::size_t start_stride;
   Sum* y;
   std::size_t y_stride;
+
+  /// Of `height` rows, the first steps.
+  InputTile inputs(std::size_t row, std::size_t height) const {
+    const std::byte* begin = x + row * x_stride;
+    if (!x_tiles) return {begin + first * sizeof(std::uint32_t), x_stride, cache_line};
+    return {begin + first / step_padding * height * cache_line, cache_line, height * cache_line};
+  }
 };
 
 constexpr std::size_t step_bytes = 4;
@@ -65,7 +81,7 @@ constexpr std::size_t tile_vectors = panel_columns / lanes;
 /// As PanelTile of panels.cpp.
 template <typename Dot, std::size_t rows>
 BERTGEN_DOT_INLINE void tile(const DotProduct<typename Dot::Sum>& product, std::size_t row, WeightsAhead& ahead) {
-  const std::byte* x = product.x + row * product.x_stride;
+  const std::byte* x = product.x + row * product.x_stride + step_bytes * product.first;
   const std::byte* w = product.panel;
   typename Dot::Sums sums[rows][tile_vectors];
   for (std::size_t r = 0; r < rows; ++r) {
@@ -124,7 +140,7 @@ struct TileConfig {
 };
 
 // Rows of a tile, its columns of four bytes, and a panel's steps in one of weights.
-constexpr std::size_t tile_side = 16;
+constexpr std::size_t tile_side = tile_height;
 
 BERTGEN_TILES void load_configuration(const TileConfig& config) {
   __asm__ volatile("" : : "r"(&config) : "memory");  // GCC's intrinsic does not say that all of it is read
@@ -167,22 +183,21 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
   BERTGEN_TILE_LOAD(1, start + tile_side, start_stride);
   BERTGEN_TILE_LOAD(2, start2, start_stride);
   BERTGEN_TILE_LOAD(3, start2 + tile_side, start_stride);
-  const std::byte* x = product.x + row * product.x_stride;
-  const std::byte* x2 = x + tile_side * product.x_stride;
+  InputTile x = product.inputs(row, tile_side), x2 = product.inputs(row + tile_side, tile_side);
   const std::byte* w = half.weights;
   for (std::size_t step = 0; step < product.steps / tile_side; ++step) {
     ahead.ask(step);
-    BERTGEN_TILE_LOAD_ONCE(4, x, product.x_stride);
+    BERTGEN_TILE_LOAD_ONCE(4, x.at, x.stride);
     BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(0, 4, 5);
     BERTGEN_TILE_LOAD(5, w + tile_width, half.stride);
     BERTGEN_TILE_ADD(1, 4, 5);
-    BERTGEN_TILE_LOAD_ONCE(4, x2, product.x_stride);
+    BERTGEN_TILE_LOAD_ONCE(4, x2.at, x2.stride);
     BERTGEN_TILE_ADD(3, 4, 5);
     BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(2, 4, 5);
-    x += tile_width;
-    x2 += tile_width;
+    x.at += x.next;
+    x2.at += x2.next;
     w += tile_side * half.stride;
   }
   Sum* y = product.y + row * product.y_stride + column;
@@ -195,21 +210,21 @@ BERTGEN_TILES_INLINE void two_by_two(const DotProduct<Sum>& product, std::size_t
 
 /// Up to 16 rows, as many as the tiles have, by 32 columns. Tiles 0 and 1 are sums, 4 inputs, 5 weights.
 template <typename Sum>
-BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t column,
-                                     HalfPanel half) {
+BERTGEN_TILES_INLINE void one_by_two(const DotProduct<Sum>& product, std::size_t row, std::size_t rows,
+                                     std::size_t column, HalfPanel half) {
   const std::size_t start_stride = product.start_stride * sizeof(Sum), y_stride = product.y_stride * sizeof(Sum);
   const Sum* start = product.start + row * product.start_stride + column;
   BERTGEN_TILE_LOAD(0, start, start_stride);
   BERTGEN_TILE_LOAD(1, start + tile_side, start_stride);
-  const std::byte* x = product.x + row * product.x_stride;
+  InputTile x = product.inputs(row, rows);
   const std::byte* w = half.weights;
   for (std::size_t step = 0; step < product.steps; step += tile_side) {
-    BERTGEN_TILE_LOAD(4, x, product.x_stride);
+    BERTGEN_TILE_LOAD(4, x.at, x.stride);
     BERTGEN_TILE_LOAD(5, w, half.stride);
     BERTGEN_TILE_ADD(0, 4, 5);
     BERTGEN_TILE_LOAD(5, w + tile_width, half.stride);
     BERTGEN_TILE_ADD(1, 4, 5);
-    x += tile_width;
+    x.at += x.next;
     w += tile_side * half.stride;
   }
   Sum* y = product.y + row * product.y_stride + column;
@@ -233,8 +248,9 @@ BERTGEN_TILES void multiply_tiles(const DotProduct<Sum>& product, PanelLayout la
       for (; row < blocks * 2 * tile_side; row += 2 * tile_side) two_by_two(product, row, column, half, ahead);
     }
     for (; row < rows; row += tile_side) {
-      tiles.set_up(std::min(tile_side, rows - row));
-      one_by_two(product, row, column, half);
+      const std::size_t here = std::min(tile_side, rows - row);
+      tiles.set_up(here);
+      one_by_two(product, row, here, column, half);
     }
   }
 }
@@ -280,10 +296,12 @@ void Tiles::set_up(std::size_t rows) {
 }
 
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
-                        PanelLayout layout, std::size_t steps, const float* bias, float* y, std::size_t y_stride,
-                        Tiles& tiles) {
+                        PanelLayout layout, std::size_t first, std::size_t steps, const float* bias, float* y,
+                        std::size_t y_stride, Tiles& tiles) {
   const DotProduct<float> product{reinterpret_cast<const std::byte*>(x),
                                   x_stride * sizeof *x,
+                                  layout == PanelLayout::halves,
+                                  first,
                                   reinterpret_cast<const std::byte*>(panel),
                                   steps,
                                   bias == nullptr ? y : bias,
@@ -295,10 +313,13 @@ void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_
 }
 
 void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                            PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
+                            PanelLayout layout, std::size_t first, std::size_t steps, std::int32_t* sums, bool add,
+                            Tiles& tiles) {
   constexpr std::int32_t zeros[panel_columns] = {};
   const DotProduct<std::int32_t> product{reinterpret_cast<const std::byte*>(x),
                                          x_stride,
+                                         layout == PanelLayout::halves,
+                                         first,
                                          reinterpret_cast<const std::byte*>(panel),
                                          steps,
                                          add ? sums : zeros,
@@ -313,9 +334,9 @@ void dot_round_to_bf16(const float*, std::size_t, std::size_t, std::size_t, std:
 Tiles::~Tiles() {}
 void Tiles::set_up(std::size_t) {}
 void bf16_panel_product(const std::uint16_t*, std::size_t, std::size_t, const std::uint16_t*, PanelLayout, std::size_t,
-                        const float*, float*, std::size_t, Tiles&) {}
+                        std::size_t, const float*, float*, std::size_t, Tiles&) {}
 void dot_byte_panel_product(const std::uint8_t*, std::size_t, std::size_t, const std::int8_t*, PanelLayout, std::size_t,
-                            std::int32_t*, bool, Tiles&) {}
+                            std::size_t, std::int32_t*, bool, Tiles&) {}
 #endif
 
 }  // namespace bertgen::kernels

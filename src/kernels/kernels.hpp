@@ -46,8 +46,10 @@ std::size_t arg_max(const float* x, std::size_t count);
 /// Columns of a panel: 64 outputs of a matrix, [steps, 64] of four bytes: one float, two bf16 or four int8 inputs of
 /// each. A product streams through it.
 inline constexpr std::size_t panel_columns = 64;
-/// Steps that AMX takes at a time, and that the products which may use it are given a multiple of.
+/// Steps that AMX takes at a time, a line of them, and that the products which may use it are given a multiple of.
 inline constexpr std::size_t step_padding = 16;
+/// Rows that it takes at a time.
+inline constexpr std::size_t tile_height = 16;
 
 /// How the columns of a panel lie in memory: side by side, or as two halves of 32, [steps, 32] one after the other. AMX
 /// multiplies halves one after the other; the first-level cache keeps the steps_of_half of one that many rows pass by,
@@ -102,18 +104,35 @@ void panel_product(const float* x, std::size_t x_stride, std::size_t rows, const
 /// The same for a panel of pairs of bf16 bits and inputs that bf16 holds; `steps` counts pairs.
 void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, const std::uint32_t* panel,
                         std::size_t steps, const float* bias, float* y, std::size_t y_stride);
-/// The same, with inputs as bits, too, and `steps` a multiple of step_padding. Needs AVX-512 BF16 or AMX, which add the
-/// products of a pair, or of 32 inputs, in one instruction. AMX alone takes halves, each of as many steps.
+/// The same over steps [first, first + steps) of the inputs, bits too, `first` and `steps` multiples of step_padding;
+/// `panel` has these steps. Needs AVX-512 BF16 or AMX, which add the products of a pair, or of 32 inputs, in one
+/// instruction. AMX alone takes halves, each of as many steps, and with them inputs in tiles (lines_of()).
 void bf16_panel_product(const std::uint16_t* x, std::size_t x_stride, std::size_t rows, const std::uint16_t* panel,
-                        PanelLayout layout, std::size_t steps, const float* bias, float* y, std::size_t y_stride,
-                        Tiles& tiles);
-/// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over `steps` times four inputs, a multiple of step_padding; sums:
-/// [rows, 64]. AMX alone takes halves.
+                        PanelLayout layout, std::size_t first, std::size_t steps, const float* bias, float* y,
+                        std::size_t y_stride, Tiles& tiles);
+/// sums[r][c] (+)= Σ x[r][k] · panel[k][c], exactly, over steps of four inputs, as above; sums: [rows, 64]. AMX alone
+/// takes halves, and inputs in tiles.
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
+                        PanelLayout layout, std::size_t first, std::size_t steps, std::int32_t* sums, bool add,
+                        Tiles& tiles);
 /// The same. Needs AVX-512 VNNI or AMX.
 void dot_byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                            PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles);
+                            PanelLayout layout, std::size_t first, std::size_t steps, std::int32_t* sums, bool add,
+                            Tiles& tiles);
+
+/// How the 64-byte lines of a row lie.
+struct Lines {
+  std::byte* first;
+  std::size_t next;  ///< bytes from one to the next: 64, but for inputs in tiles
+};
+/// Rows whose lines lie in tiles: those of 16 rows, or of what remains of them, that AMX takes at a time are
+/// neighbours, so that the CPU reads one stretch ahead where rows would lie pages apart. `rows`: of all, each of
+/// `lines`.
+inline Lines lines_of(std::byte* x, std::size_t lines, std::size_t row, std::size_t rows) {
+  const std::size_t above = row / tile_height * tile_height;
+  const std::size_t height = rows - above < tile_height ? rows - above : tile_height;
+  return {x + above * lines * cache_line + (row - above) * cache_line, height * cache_line};
+}
 
 /// [steps, columns] from `count` rows, up to as many as columns; zero where there is no row. columns: 64 or 32.
 void pack_panel(const std::uint32_t* const* rows, std::size_t count, std::size_t steps, std::uint32_t* panel,
@@ -132,10 +151,10 @@ void round_to_bf16(const float* x, std::size_t count, float* y);
 /// bf16 bits x[0, count) as floats.
 void widen(const std::uint16_t* x, std::size_t count, float* y);
 /// q = 128 + round(x / scale), 1 to 255, with scale = max |x| / 127, which it returns: 0 for zeros, NaN where an
-/// element is not finite. The same on every instruction set.
-float quantize_row(const float* x, std::size_t count, std::uint8_t* q);
+/// element is not finite. The same on every instruction set. next: bytes from one line of 64 of q to the next.
+float quantize_row(const float* x, std::size_t count, std::uint8_t* q, std::size_t next = cache_line);
 /// The same of bf16 bits.
-float quantize_row(const std::uint16_t* x, std::size_t count, std::uint8_t* q);
+float quantize_row(const std::uint16_t* x, std::size_t count, std::uint8_t* q, std::size_t next = cache_line);
 /// The same as signed bytes, round(x / scale): a row of weights.
 float quantize_row(const float* x, std::size_t count, std::int8_t* q);
 /// y[r][i] = (sums[r][i] − offsets[i]) · (row_scales[r] · scales[i]) + bias[i]; [rows, count].

@@ -249,11 +249,12 @@ void bf16_panel_product(const float* x, std::size_t x_stride, std::size_t rows, 
   HWY_DYNAMIC_DISPATCH(Bf16Panel)(x, x_stride, rows, panel, steps, bias, y, y_stride);
 }
 void byte_panel_product(const std::uint8_t* x, std::size_t x_stride, std::size_t rows, const std::int8_t* panel,
-                        PanelLayout layout, std::size_t steps, std::int32_t* sums, bool add, Tiles& tiles) {
+                        PanelLayout layout, std::size_t first, std::size_t steps, std::int32_t* sums, bool add,
+                        Tiles& tiles) {
   if (active_isa() >= Isa::avx512_vnni) {
-    return dot_byte_panel_product(x, x_stride, rows, panel, layout, steps, sums, add, tiles);
+    return dot_byte_panel_product(x, x_stride, rows, panel, layout, first, steps, sums, add, tiles);
   }
-  HWY_DYNAMIC_DISPATCH(BytePanel)(x, x_stride, rows, panel, steps, sums, add);
+  HWY_DYNAMIC_DISPATCH(BytePanel)(x + 4 * first, x_stride, rows, panel, steps, sums, add);
 }
 
 }  // namespace bertgen::kernels

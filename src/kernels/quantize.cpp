@@ -49,25 +49,28 @@ HWY_INLINE void QuantizeVector(D d, const X* HWY_RESTRICT x, float inverse, uint
 }
 
 template <class X>
-HWY_INLINE float Quantize(const X* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRICT q) {
+HWY_INLINE float Quantize(const X* HWY_RESTRICT x, size_t count, uint8_t* HWY_RESTRICT q, size_t next) {
   const hn::ScalableTag<float> d;
   const hn::CappedTag<float, 1> one;
   const size_t lanes = hn::Lanes(d);
-  const size_t whole = count - count % lanes;
   const float largest = LargestMagnitude(x, count);
   const float inverse = 127.0f / largest;
   // Where there is nothing to divide by (zeros, and subnormals, which vanish beside any bias) or nothing finite, the
   // scale alone decides the result.
   if (!(largest < kInfinity) || !(inverse < kInfinity)) {
-    for (size_t i = 0; i < count; ++i) q[i] = 128;
+    for (size_t i = 0; i < count; ++i) q[i / cache_line * next + i % cache_line] = 128;
     return largest < kInfinity ? 0.0f : std::numeric_limits<float>::quiet_NaN();
   }
-  for (size_t i = 0; i < whole; i += lanes) QuantizeVector(d, x + i, inverse, q + i);
-  for (size_t i = whole; i < count; ++i) QuantizeVector(one, x + i, inverse, q + i);
+  for (size_t begin = 0; begin < count; begin += cache_line, q += next) {
+    const size_t here = HWY_MIN(cache_line, count - begin);
+    const size_t whole = here - here % lanes;
+    for (size_t i = 0; i < whole; i += lanes) QuantizeVector(d, x + begin + i, inverse, q + i);
+    for (size_t i = whole; i < here; ++i) QuantizeVector(one, x + begin + i, inverse, q + i);
+  }
   return largest / 127.0f;
 }
-float QuantizeFloats(const float* x, size_t count, uint8_t* q) { return Quantize(x, count, q); }
-float QuantizeBf16(const uint16_t* x, size_t count, uint8_t* q) { return Quantize(x, count, q); }
+float QuantizeFloats(const float* x, size_t count, uint8_t* q, size_t next) { return Quantize(x, count, q, next); }
+float QuantizeBf16(const uint16_t* x, size_t count, uint8_t* q, size_t next) { return Quantize(x, count, q, next); }
 
 /// kVectors neighbouring vectors of columns of all rows.
 template <size_t kVectors, class D>
@@ -169,11 +172,11 @@ HWY_EXPORT(RoundRowsToBf16);
 HWY_EXPORT(RoundToBf16Floats);
 HWY_EXPORT(Widen);
 
-float quantize_row(const float* x, std::size_t count, std::uint8_t* q) {
-  return HWY_DYNAMIC_DISPATCH(QuantizeFloats)(x, count, q);
+float quantize_row(const float* x, std::size_t count, std::uint8_t* q, std::size_t next) {
+  return HWY_DYNAMIC_DISPATCH(QuantizeFloats)(x, count, q, next);
 }
-float quantize_row(const std::uint16_t* x, std::size_t count, std::uint8_t* q) {
-  return HWY_DYNAMIC_DISPATCH(QuantizeBf16)(x, count, q);
+float quantize_row(const std::uint16_t* x, std::size_t count, std::uint8_t* q, std::size_t next) {
+  return HWY_DYNAMIC_DISPATCH(QuantizeBf16)(x, count, q, next);
 }
 float quantize_row(const float* x, std::size_t count, std::int8_t* q) {
   auto* bytes = reinterpret_cast<std::uint8_t*>(q);

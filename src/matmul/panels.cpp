@@ -2,6 +2,7 @@
 // or by oneDNN where it is asked for.
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "backends.hpp"
 #include "bertgen/core/isa.hpp"
@@ -12,6 +13,8 @@
 namespace bertgen::detail {
 namespace {
 
+using kernels::cache_line;
+using kernels::Lines;
 using kernels::panel_columns;
 using kernels::PanelLayout;
 using kernels::round_up;
@@ -129,13 +132,15 @@ class PanelMatmul final : public MatmulKernel<float> {
     const bool floats = dtype_ == DType::bf16 && !pairs();
     const std::size_t size = floats ? sizeof(float) : size_of(dtype_);
     const std::size_t stride = steps_ * per_step();
-    if (x.type == dtype_ && !floats && stride == in_) return {given, in_, size, size * per_step(), nullptr};
+    const bool tiles = layout_ == PanelLayout::halves && rows > 1;  // of which one row is a tile as it is
+    if (x.type == dtype_ && !floats && !tiles && stride == in_) return {given, in_, size, size * per_step(), nullptr};
     const auto values = scope.take<std::byte>({rows, stride * size});
     const auto scales = scope.take<float>({dtype_ == DType::i8 ? rows : 0});
     const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, in_));
     parallel_ranges(rows, grain, threads, [&](std::size_t first, std::size_t last) {
       for (std::size_t row = first; row < last; ++row) {
-        std::byte* encoded = values.row(row);
+        const Lines encoded = tiles ? kernels::lines_of(values.data(), stride * size / cache_line, row, rows)
+                                    : Lines{values.row(row), cache_line};
         const std::byte* from = given + row * in_ * size_of(x.type);
         const float scale = x.type == DType::bf16
                                 ? encode_row(reinterpret_cast<const std::uint16_t*>(from), floats, encoded)
@@ -147,31 +152,41 @@ class PanelMatmul final : public MatmulKernel<float> {
     return {values.data(), stride, size, size * per_step(), dtype_ == DType::i8 ? scales.data() : nullptr};
   }
 
-  /// @{
-  /// A row in the type that is multiplied; bf16 as `floats` or as bits. Returns the scale of int8.
-  float encode_row(const float* x, bool floats, std::byte* encoded) const {
-    if (dtype_ == DType::i8) return kernels::quantize_row(x, in_, reinterpret_cast<std::uint8_t*>(encoded));
+  /// A row in the type that is multiplied; bf16 as `floats`, one line after the other, or as bits. Returns the scale of
+  /// int8.
+  template <typename X>
+  float encode_row(const X* x, bool floats, Lines encoded) const {
+    if (dtype_ == DType::i8) {
+      return kernels::quantize_row(x, in_, reinterpret_cast<std::uint8_t*>(encoded.first), encoded.next);
+    }
     if (floats) {
-      kernels::round_to_bf16(x, in_, reinterpret_cast<float*>(encoded));
+      auto* wide = reinterpret_cast<float*>(encoded.first);
+      if constexpr (std::is_same_v<X, float>) {
+        kernels::round_to_bf16(x, in_, wide);
+      } else {
+        kernels::widen(x, in_, wide);
+      }
+      return 1.0f;
+    }
+    constexpr std::size_t line = cache_line / sizeof(std::uint16_t);
+    const std::size_t whole = in_ / line;
+    std::byte* last = encoded.first + whole * encoded.next;
+    if constexpr (std::is_same_v<X, float>) {
+      auto* bits = reinterpret_cast<std::uint16_t*>(encoded.first);
+      kernels::round_to_bf16(x, line, whole, line, bits, encoded.next / sizeof *bits);
+      kernels::round_to_bf16(x + whole * line, in_ % line, reinterpret_cast<std::uint16_t*>(last));
     } else {
-      kernels::round_to_bf16(x, in_, reinterpret_cast<std::uint16_t*>(encoded));
+      for (std::size_t i = 0; i < whole; ++i) std::memcpy(encoded.first + i * encoded.next, x + i * line, cache_line);
+      std::memcpy(last, x + whole * line, in_ % line * sizeof *x);
     }
     return 1.0f;
   }
-  float encode_row(const std::uint16_t* x, bool floats, std::byte* encoded) const {
-    if (dtype_ == DType::i8) return kernels::quantize_row(x, in_, reinterpret_cast<std::uint8_t*>(encoded));
-    if (floats) {
-      kernels::widen(x, in_, reinterpret_cast<float*>(encoded));
-    } else {
-      std::memcpy(encoded, x, in_ * sizeof *x);
-    }
-    return 1.0f;
-  }
-  /// @}
 
-  /// What completes a row's last steps, of inputs or of weights of `size` bytes each.
-  void pad(std::byte* encoded, std::size_t size) const {
-    std::memset(encoded + in_ * size, 0, (steps_ * per_step() - in_) * size);
+  /// What completes the last line of a row, of inputs or of weights of `size` bytes each.
+  void pad(Lines encoded, std::size_t size) const {
+    const std::size_t whole = in_ * size / cache_line, filled = in_ * size % cache_line;
+    if (steps_ * per_step() == in_) return;
+    std::memset(encoded.first + whole * encoded.next + filled, 0, (steps_ * per_step() - in_) * size);
   }
 
   std::byte* panel(std::size_t index) const { return weight_.get() + index * panel_bytes_; }
@@ -214,7 +229,7 @@ class PanelMatmul final : public MatmulKernel<float> {
     }
     for (std::size_t column = 0; dtype_ != DType::f32 && column < count; ++column) {
       auto* row = reinterpret_cast<std::byte*>(encoded + column * steps_);
-      pad(row, size_of(dtype_));
+      pad({row, cache_line}, size_of(dtype_));
       if (dtype_ == DType::i8) offsets_[first + column] = 128 * sum_of(row);
     }
     auto* packed = reinterpret_cast<std::uint32_t*>(panel(index));
@@ -331,14 +346,14 @@ class PanelMatmul final : public MatmulKernel<float> {
           kernels::bf16_panel_product(input.at<float>(step), input.stride, rows,
                                       reinterpret_cast<const std::uint32_t*>(weights), steps, bias, y, stride);
         } else {
-          kernels::bf16_panel_product(input.at<std::uint16_t>(step), input.stride, rows,
-                                      reinterpret_cast<const std::uint16_t*>(weights), layout_, steps, bias, y, stride,
-                                      tiles);
+          kernels::bf16_panel_product(input.at<std::uint16_t>(0), input.stride, rows,
+                                      reinterpret_cast<const std::uint16_t*>(weights), layout_, step, steps, bias, y,
+                                      stride, tiles);
         }
       } else {
-        kernels::byte_panel_product(input.at<std::uint8_t>(step), input.stride, rows,
-                                    reinterpret_cast<const std::int8_t*>(weights), layout_, steps, sums, step != 0,
-                                    tiles);
+        kernels::byte_panel_product(input.at<std::uint8_t>(0), input.stride, rows,
+                                    reinterpret_cast<const std::int8_t*>(weights), layout_, step, steps, sums,
+                                    step != 0, tiles);
       }
       step += steps;
     } while (step < steps_);
