@@ -94,6 +94,10 @@ class PanelMatmul final : public MatmulKernel<float> {
     return panels_ * panel_bytes_ + (bias_.size() + scales_.size() + offsets_.size()) * sizeof(float);
   }
   DType dtype() const override { return dtype_; }
+  RowLayout row_layout() const override {
+    const bool whole_lines = in_ == steps_ * per_step() && out_ * sizeof(std::uint16_t) % cache_line == 0;
+    return dtype_ == DType::bf16 && tiles() && whole_lines ? RowLayout::tiles : RowLayout::rows;
+  }
 
  private:
   /// Rows in the type that the weights are multiplied with.
@@ -118,6 +122,9 @@ class PanelMatmul final : public MatmulKernel<float> {
   /// Inputs are filled up to a multiple of this.
   std::size_t inputs_padding() const { return dtype_ == DType::f32 ? 1 : per_step() * step_padding; }
 
+  /// Whether AMX multiplies, to which inputs come in tiles.
+  bool tiles() const { return layout_ == PanelLayout::halves; }
+
   /// Whether inputs of bf16 are multiplied as pairs, or else as floats.
   bool pairs() const {
 #ifdef BERTGEN_WITH_ONEDNN
@@ -132,15 +139,15 @@ class PanelMatmul final : public MatmulKernel<float> {
     const bool floats = dtype_ == DType::bf16 && !pairs();
     const std::size_t size = floats ? sizeof(float) : size_of(dtype_);
     const std::size_t stride = steps_ * per_step();
-    const bool tiles = layout_ == PanelLayout::halves && rows > 1;  // of which one row is a tile as it is
-    if (x.type == dtype_ && !floats && !tiles && stride == in_) return {given, in_, size, size * per_step(), nullptr};
+    const bool ready = x.layout == RowLayout::tiles || !tiles() || rows == 1;  // one row is a tile as it is
+    if (x.type == dtype_ && !floats && ready && stride == in_) return {given, in_, size, size * per_step(), nullptr};
     const auto values = scope.take<std::byte>({rows, stride * size});
     const auto scales = scope.take<float>({dtype_ == DType::i8 ? rows : 0});
     const std::size_t grain = std::max<std::size_t>(1, element_grain / std::max<std::size_t>(1, in_));
     parallel_ranges(rows, grain, threads, [&](std::size_t first, std::size_t last) {
       for (std::size_t row = first; row < last; ++row) {
-        const Lines encoded = tiles ? kernels::lines_of(values.data(), stride * size / cache_line, row, rows)
-                                    : Lines{values.row(row), cache_line};
+        const Lines encoded = tiles() ? kernels::lines_of(values.data(), stride * size / cache_line, row, rows)
+                                      : Lines{values.row(row), cache_line};
         const std::byte* from = given + row * in_ * size_of(x.type);
         const float scale = x.type == DType::bf16
                                 ? encode_row(reinterpret_cast<const std::uint16_t*>(from), floats, encoded)
@@ -267,7 +274,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   }
 
   MatmulOutput from_row(MatmulOutput y, std::size_t row) const {
-    return {static_cast<std::byte*>(y.data) + row * out_ * size_of(y.type), y.type};
+    return {static_cast<std::byte*>(y.data) + row * out_ * size_of(y.type), y.type, y.layout};
   }
 
   /// The columns of one panel for up to a block of rows.
@@ -306,12 +313,27 @@ class PanelMatmul final : public MatmulKernel<float> {
   void store(float* results, std::size_t rows, std::size_t first, std::size_t count, MatmulOutput y,
              Activation activation) const {
     if (activation != Activation::linear) kernels::activate(activation, results, rows * panel_columns);
+    if (y.layout == RowLayout::tiles) return store_tiles(results, rows, first, count, y);
     if (y.type == DType::bf16) {
       auto* to = static_cast<std::uint16_t*>(y.data) + first;
       return kernels::round_to_bf16(results, panel_columns, rows, count, to, out_);
     }
     auto* to = static_cast<float*>(y.data) + first;
     for (std::size_t row = 0; row < rows; ++row) std::copy_n(results + row * panel_columns, count, to + row * out_);
+  }
+
+  /// Results as the next product's inputs. `rows` begin with a tile.
+  void store_tiles(const float* results, std::size_t rows, std::size_t first, std::size_t count, MatmulOutput y) const {
+    constexpr std::size_t line = cache_line / sizeof(std::uint16_t);
+    for (std::size_t row = 0; row < rows; row += kernels::tile_height) {
+      const std::size_t here = std::min(kernels::tile_height, rows - row);
+      const Lines lines = kernels::lines_of(static_cast<std::byte*>(y.data), out_ / line, row, rows);
+      for (std::size_t column = 0; column < count; column += line) {
+        std::byte* to = lines.first + (first + column) / line * lines.next;
+        kernels::round_to_bf16(results + row * panel_columns + column, panel_columns, here, line,
+                               reinterpret_cast<std::uint16_t*>(to), line);
+      }
+    }
   }
 
   /// finish() with results in bf16.

@@ -178,6 +178,45 @@ TEST_P(NarrowMatmulTest, ReadsAndWritesBFloat16) {
   }
 }
 
+TEST_P(NarrowMatmulTest, HandsRowsOnInTiles) {
+  for (const auto& [in, between, out] : {std::tuple{64u, 32u, 32u}, {32u, 96u, 64u}, {96u, 2080u, 96u}}) {
+    const BuildOptions options{GetParam(), DType::bf16};
+    const PackedMatrix<float> first({test::stored(random_tensor<float>({between, in}, in))},
+                                    random_tensor<float>({between}, between).values(), options);
+    const PackedMatrix<float> second({test::stored(random_tensor<float>({out, between}, out))}, {}, options);
+    const bool tiles = first.row_layout() == RowLayout::tiles && second.row_layout() == RowLayout::tiles;
+    EXPECT_EQ(tiles, active_isa() == Isa::amx && GetParam() != MatmulBackend::onednn);
+    if (!tiles) continue;
+    for (std::size_t rows : {1u, 2u, 15u, 16u, 17u, 32u, 47u, 64u, 300u}) {
+      const auto x = random_tensor<float>({rows, in}, rows);
+      Tensor<BFloat16> handed({rows, between});
+      Tensor<float> expected({rows, out}), y({rows, out});
+      Workspace workspace(2);
+      first.multiply(x, handed, workspace, Activation::gelu);
+      second.multiply(handed, expected, workspace);
+      first.multiply(x, handed, workspace, Activation::gelu, RowLayout::tiles);
+      second.multiply(handed, y, workspace, Activation::linear, RowLayout::tiles);
+      EXPECT_TRUE(test::same_bits(y, expected)) << rows << " x " << in << " x " << between << " x " << out;
+    }
+  }
+}
+
+TEST_P(NarrowMatmulTest, RefusesTilesThatItDoesNotTake) {
+  for (const auto& [size, dtype] : {std::pair{40u, DType::bf16}, {64u, DType::i8}}) {  // 40: not of whole lines
+    const PackedMatrix<float> packed({test::stored(random_tensor<float>({size, size}, 1))}, {}, {GetParam(), dtype});
+    EXPECT_EQ(packed.row_layout(), RowLayout::rows);
+    Workspace workspace;
+    Tensor<BFloat16> narrow({2, size});
+    Tensor<float> wide({2, size});
+    test::expect_error<ArgumentError>(
+        [&] { packed.multiply(wide, narrow, workspace, Activation::linear, RowLayout::tiles); },
+        {"one row after another", "got tiles"});
+    test::expect_error<ArgumentError>(
+        [&] { packed.multiply(narrow, wide, workspace, Activation::linear, RowLayout::tiles); },
+        {"one row after another", "got tiles"});
+  }
+}
+
 // Seen to fail without the check.
 TEST(NarrowTypesTest, FloatsAreNotRounded) {
   const PackedMatrix<float> packed({test::stored(random_tensor<float>({2, 3}, 1))}, {});

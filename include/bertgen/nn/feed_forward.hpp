@@ -27,8 +27,15 @@ class FeedForward {
     with_type<T>(between, [&]<typename V>(std::type_identity<V>) {
       Workspace::Scope scope(workspace);
       const auto widened = scope.take<V>({hidden.rows(), intermediate_.out()});  // [rows, intermediate]
-      intermediate_.forward(hidden, widened, workspace, activation_);
-      output_.forward(widened, hidden, workspace);
+      if constexpr (std::is_same_v<V, T>) {
+        intermediate_.forward(hidden, widened, workspace, activation_);
+        output_.forward(widened, hidden, workspace);
+      } else {
+        const bool tiles = intermediate_.row_layout() == RowLayout::tiles && output_.row_layout() == RowLayout::tiles;
+        const RowLayout layout = tiles ? RowLayout::tiles : RowLayout::rows;
+        intermediate_.forward(hidden, widened, workspace, activation_, layout);
+        output_.forward(widened, hidden, workspace, layout);
+      }
     });
   }
 

@@ -45,12 +45,20 @@ class ResidualOutput {
   /// The type that it multiplies in.
   DType dtype() const { return dense_.dtype(); }
 
-  /// x: [rows, in], of T or, if dtype() is narrower than float, of BFloat16; hidden: [rows, hidden], replaced.
+  /// As PackedMatrix's.
+  RowLayout row_layout() const { return dense_.row_layout(); }
+
+  /// x: [rows, in], of T or, if dtype() is narrower than float, of BFloat16, and that in `layout`; hidden: [rows,
+  /// hidden], replaced.
   template <typename V>
-  void forward(TensorView<V> x, TensorView<T> hidden, Workspace& workspace) const {
+  void forward(TensorView<V> x, TensorView<T> hidden, Workspace& workspace, RowLayout layout = RowLayout::rows) const {
     Workspace::Scope scope(workspace);
     const auto projected = scope.take<T>({x.rows(), dense_.out()});  // [rows, hidden]
-    dense_.forward(x, projected, workspace);
+    if constexpr (std::is_same_v<V, T>) {
+      dense_.forward(x, projected, workspace);
+    } else {
+      dense_.forward(x, projected, workspace, Activation::linear, layout);
+    }
     layer_norm_.forward(projected, hidden, hidden, workspace);
   }
 

@@ -42,19 +42,22 @@ class Linear {
   std::size_t bytes() const { return packed_.bytes(); }
   /// The type that it multiplies in.
   DType dtype() const { return packed_.dtype(); }
+  /// As PackedMatrix's.
+  RowLayout row_layout() const { return packed_.row_layout(); }
 
   /// @{
-  /// x: [rows, in], y: [rows, out]. BFloat16 as PackedMatrix::multiply() says.
+  /// x: [rows, in], y: [rows, out]. BFloat16 and its layout as PackedMatrix::multiply() says.
   void forward(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
                Activation activation = Activation::linear) const {
     packed_.multiply(x, y, workspace, activation);
   }
   void forward(TensorView<const T> x, TensorView<BFloat16> y, Workspace& workspace,
-               Activation activation = Activation::linear) const {
-    packed_.multiply(x, y, workspace, activation);
+               Activation activation = Activation::linear, RowLayout layout = RowLayout::rows) const {
+    packed_.multiply(x, y, workspace, activation, layout);
   }
-  void forward(TensorView<const BFloat16> x, TensorView<T> y, Workspace& workspace) const {
-    packed_.multiply(x, y, workspace);
+  void forward(TensorView<const BFloat16> x, TensorView<T> y, Workspace& workspace,
+               Activation activation = Activation::linear, RowLayout layout = RowLayout::rows) const {
+    packed_.multiply(x, y, workspace, activation, layout);
   }
   /// @}
 

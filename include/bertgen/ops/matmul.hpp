@@ -27,6 +27,12 @@ enum class MatmulBackend : std::uint8_t {
 /// True if the library was built with `backend` and this CPU can run it.
 bool matmul_backend_available(MatmulBackend backend);
 
+/// How rows of BFloat16 lie between one product and the next.
+enum class RowLayout : std::uint8_t {
+  rows,   ///< one after another
+  tiles,  ///< as the next product takes them: for no one else to read
+};
+
 /// How the matrices of a model are packed.
 struct BuildOptions {
   MatmulBackend matmul = MatmulBackend::automatic;  ///< who multiplies
@@ -76,10 +82,12 @@ class MatrixRows {
 struct MatmulInput {
   const void* data;
   DType type;
+  RowLayout layout = RowLayout::rows;
 };
 struct MatmulOutput {
   void* data;
   DType type;
+  RowLayout layout = RowLayout::rows;
 };
 /// @}
 
@@ -94,6 +102,8 @@ class MatmulKernel {
   virtual std::size_t bytes() const = 0;
   /// The type that inputs and weights are multiplied in.
   virtual DType dtype() const = 0;
+  /// As PackedMatrix::row_layout().
+  virtual RowLayout row_layout() const { return RowLayout::rows; }
 };
 
 /// bias: [out]. Takes what it needs; the arguments need not outlive the call.
@@ -141,27 +151,31 @@ class PackedMatrix {
   std::size_t bytes() const { return kernel_ == nullptr ? 0 : kernel_->bytes(); }
   /// The type that inputs and weights are multiplied in: as compute_dtype() says, or T's. Not of an empty matrix.
   DType dtype() const { return kernel_->dtype(); }
+  /// The layout in which it best reads rows of BFloat16, and can write them. Not of an empty matrix.
+  RowLayout row_layout() const { return kernel_->row_layout(); }
 
   /// @{
-  /// y = activation(x · Wᵀ + bias). x: [rows, in], y: [rows, out], both contiguous. Throws ShapeError, and
-  /// ArgumentError for BFloat16 unless dtype() is narrower than float.
+  /// y = activation(x · Wᵀ + bias). x: [rows, in], y: [rows, out], both contiguous; `layout` of BFloat16. Throws
+  /// ShapeError, and ArgumentError for BFloat16 unless dtype() is narrower than float, and for tiles unless they are
+  /// row_layout().
   void multiply(TensorView<const T> x, TensorView<T> y, Workspace& workspace,
                 Activation activation = Activation::linear) const {
-    multiply_as<T, T>(x, y, workspace, activation);
+    multiply_as<T, T>(x, y, RowLayout::rows, workspace, activation);
   }
   void multiply(TensorView<const T> x, TensorView<BFloat16> y, Workspace& workspace,
-                Activation activation = Activation::linear) const {
-    multiply_as<T, BFloat16>(x, y, workspace, activation);
+                Activation activation = Activation::linear, RowLayout layout = RowLayout::rows) const {
+    multiply_as<T, BFloat16>(x, y, layout, workspace, activation);
   }
   void multiply(TensorView<const BFloat16> x, TensorView<T> y, Workspace& workspace,
-                Activation activation = Activation::linear) const {
-    multiply_as<BFloat16, T>(x, y, workspace, activation);
+                Activation activation = Activation::linear, RowLayout layout = RowLayout::rows) const {
+    multiply_as<BFloat16, T>(x, y, layout, workspace, activation);
   }
   /// @}
 
  private:
   template <typename X, typename Y>
-  void multiply_as(TensorView<const X> x, TensorView<Y> y, Workspace& workspace, Activation activation) const {
+  void multiply_as(TensorView<const X> x, TensorView<Y> y, RowLayout layout, Workspace& workspace,
+                   Activation activation) const {
     if (x.cols() != in_ || y.cols() != out_ || x.rows() != y.rows() || !x.contiguous() || !y.contiguous()) {
       throw ShapeError("matmul: expected contiguous [rows, " + std::to_string(in_) + "] -> [rows, " +
                        std::to_string(out_) + "], got " + to_string(x.shape()) + " -> " + to_string(y.shape()));
@@ -171,7 +185,12 @@ class PackedMatrix {
       throw ArgumentError("matmul: expected rows of " + std::string(dtype_name(dtype_of<T>)) +
                           ", as the weights are multiplied in it, got BF16");
     }
-    kernel_->multiply({x.data(), dtype_of<X>}, x.rows(), {y.data(), dtype_of<Y>}, activation, workspace);
+    if (layout == RowLayout::tiles && row_layout() != RowLayout::tiles) {
+      throw ArgumentError("matmul: expected one row after another, got tiles, which are not of these weights");
+    }
+    constexpr bool reads = std::is_same_v<X, BFloat16>;
+    kernel_->multiply({x.data(), dtype_of<X>, reads ? layout : RowLayout::rows}, x.rows(),
+                      {y.data(), dtype_of<Y>, reads ? RowLayout::rows : layout}, activation, workspace);
   }
 
   std::size_t in_ = 0;
