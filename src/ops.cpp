@@ -106,8 +106,8 @@ std::size_t arg_max<float>(std::span<const float> x) {
 }
 
 template <>
-std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float base, float bound) {
-  return kernels::find_above(x.data(), begin, x.size(), base, bound);
+std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float less, float base, float bound) {
+  return kernels::find_above(x.data(), begin, x.size(), less, base, bound);
 }
 
 namespace {

@@ -40,7 +40,7 @@ void layer_norm_row(const float* x, const float* residual, const float* weight, 
 float log_sum_exp(const float* x, std::size_t count);
 
 /// As ops/search.hpp defines them.
-std::size_t find_above(const float* x, std::size_t begin, std::size_t count, float base, float bound);
+std::size_t find_above(const float* x, std::size_t begin, std::size_t count, float less, float base, float bound);
 std::size_t arg_max(const float* x, std::size_t count);
 
 /// Columns of a panel: 64 outputs of a matrix, [steps, 64] of four bytes: one float, two bf16 or four int8 inputs of

@@ -12,12 +12,15 @@ HWY_BEFORE_NAMESPACE();
 namespace bertgen::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-size_t FindAbove(const float* HWY_RESTRICT x, size_t begin, size_t count, float base, float bound) {
+size_t FindAbove(const float* HWY_RESTRICT x, size_t begin, size_t count, float less, float base, float bound) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
+  const auto subtrahends = hn::Set(d, less);
   const auto bases = hn::Set(d, base);
   const auto bounds = hn::Set(d, bound);
-  const auto above = [&](size_t i) { return hn::Gt(hn::Add(bases, hn::LoadU(d, x + i)), bounds); };
+  const auto above = [&](size_t i) {
+    return hn::Gt(hn::Add(bases, hn::Sub(hn::LoadU(d, x + i), subtrahends)), bounds);
+  };
   size_t i = begin;
   for (; i + 4 * lanes <= count; i += 4 * lanes) {
     const auto low = hn::Or(above(i), above(i + lanes));
@@ -28,7 +31,7 @@ size_t FindAbove(const float* HWY_RESTRICT x, size_t begin, size_t count, float 
     const intptr_t lane = hn::FindFirstTrue(d, above(i));
     if (lane >= 0) return i + static_cast<size_t>(lane);
   }
-  while (i < count && !(base + x[i] > bound)) ++i;
+  while (i < count && !(base + (x[i] - less) > bound)) ++i;
   return i;
 }
 
@@ -70,8 +73,8 @@ namespace bertgen::kernels {
 HWY_EXPORT(FindAbove);
 HWY_EXPORT(ArgMax);
 
-std::size_t find_above(const float* x, std::size_t begin, std::size_t count, float base, float bound) {
-  return HWY_DYNAMIC_DISPATCH(FindAbove)(x, begin, count, base, bound);
+std::size_t find_above(const float* x, std::size_t begin, std::size_t count, float less, float base, float bound) {
+  return HWY_DYNAMIC_DISPATCH(FindAbove)(x, begin, count, less, base, bound);
 }
 std::size_t arg_max(const float* x, std::size_t count) { return HWY_DYNAMIC_DISPATCH(ArgMax)(x, count); }
 

@@ -130,8 +130,8 @@ std::vector<GeneratedSequence> run_item(const Scores& scores, const BeamSettings
       rows.insert(rows.end(), row.begin(), row.end());
     }
     const Tensor<double> table({settings.num_beams, rows.size() / settings.num_beams}, rows);
-    search.advance(best_candidates<double>(search.running(), table, candidates_wanted(settings.num_beams, stopping)),
-                   table, next);
+    search.advance(best_candidates<double>(search.running(), {table}, candidates_wanted(settings.num_beams, stopping)),
+                   {table}, next);
   }
   return search.result();
 }
@@ -290,7 +290,7 @@ TEST(BeamItemTest, OlderHypothesisWinsATie) {
 TEST(BestCandidatesTest, AmongEqualScoresTheLowerBeamThenTheLowerTokenComesFirst) {
   const std::vector<Beam<float>> beams = {{{2}}, {{3}}};
   const Tensor<float> scores({2, 5}, {-1, -2, -1, -3, -1, -1, -1, -4, -1, -2});
-  const auto best = best_candidates<float>(beams, scores, 5);
+  const auto best = best_candidates<float>(beams, {scores}, 5);
   const std::pair<std::size_t, TokenId> expected[] = {{0, 0}, {0, 2}, {0, 4}, {1, 0}, {1, 1}};
   ASSERT_EQ(best.size(), 5u);
   for (std::size_t i = 0; i < 5; ++i) {
@@ -306,12 +306,33 @@ TEST(BestCandidatesTest, EqualsAFullSort) {
     for (std::size_t i = 0; i < beams.size(); ++i) beams[i].score = -static_cast<float>(i) / 2;
     auto scores = test::random_tensor<float>({beams.size(), 37}, seed, -4, 0);
     for (std::size_t i = 0; i < scores.size(); ++i) scores[i] = std::round(scores[i] * 4) / 4;  // many ties
-    const auto best = best_candidates<float>(beams, scores, 8);
+    const auto best = best_candidates<float>(beams, {scores}, 8);
     std::vector<std::pair<float, std::size_t>> all;  // score, flat index
     for (std::size_t i = 0; i < scores.size(); ++i) all.emplace_back(beams[i / 37].score + scores[i], i);
     std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
     for (std::size_t i = 0; i < 8; ++i) {
       EXPECT_EQ(best[i].beam * 37 + static_cast<std::size_t>(best[i].token), all[i].second) << seed << " " << i;
+    }
+
+    // Found row by row, by logits from which the normaliser is still to be taken.
+    std::vector<float> normalisers;
+    for (std::size_t i = 0; i < beams.size(); ++i) normalisers.push_back(static_cast<float>(i) - 1.5f);
+    auto logits = scores;
+    for (std::size_t i = 0; i < logits.size(); ++i) logits[i] += normalisers[i / 37];  // exactly
+    const LogProbs<float> log_probs{logits, normalisers};
+    BestCandidates<float> all_rows(8);
+    for (std::size_t beam = beams.size(); beam-- > 0;) {
+      BestCandidates<float> of_row(8);
+      of_row.offer(beam, beams[beam].score, log_probs);
+      all_rows.offer(of_row);
+    }
+    const auto merged = all_rows.take();
+    ASSERT_EQ(merged.size(), best.size());
+    for (std::size_t i = 0; i < 8; ++i) {
+      EXPECT_EQ(merged[i].beam, best[i].beam) << seed << " " << i;
+      EXPECT_EQ(merged[i].token, best[i].token) << seed << " " << i;
+      EXPECT_EQ(merged[i].score, best[i].score) << seed << " " << i;
+      EXPECT_EQ(beams[best[i].beam].score + log_probs(best[i].beam, best[i].token), best[i].score) << seed << " " << i;
     }
   }
 }

@@ -18,8 +18,8 @@ class SearchTest : public testing::Test {
   static constexpr T nan = std::numeric_limits<T>::quiet_NaN();
 
   static std::size_t largest(const std::vector<T>& x) { return arg_max<T>(x); }
-  static std::size_t above(const std::vector<T>& x, std::size_t begin, T base, T bound) {
-    return find_above<T>(x, begin, base, bound);
+  static std::size_t above(const std::vector<T>& x, std::size_t begin, T less, T base, T bound) {
+    return find_above<T>(x, begin, less, base, bound);
   }
 };
 using Scalars = testing::Types<float, double>;
@@ -62,23 +62,22 @@ TYPED_TEST(SearchTest, AllThatIsAboveIsFoundInOrder) {
   for (std::size_t length : {1u, 4u, 31u, 64u, 149u}) {
     std::vector<TypeParam> x = test::random_tensor<TypeParam>({length}, length, -1, 1).values();
     if (length > 2) x[2] = this->nan;
-    const TypeParam base = TypeParam(-2.5), bound = TypeParam(-2.25);
+    const TypeParam less = TypeParam(0.7), base = TypeParam(-2.5), bound = TypeParam(-3);
     std::vector<std::size_t> expected, found;
     for (std::size_t i = 0; i < length; ++i) {
-      if (base + x[i] > bound) expected.push_back(i);
+      if (base + (x[i] - less) > bound) expected.push_back(i);
     }
-    for (std::size_t i = this->above(x, 0, base, bound); i < length; i = this->above(x, i + 1, base, bound)) {
-      found.push_back(i);
-    }
+    const auto next = [&](std::size_t begin) { return this->above(x, begin, less, base, bound); };
+    for (std::size_t i = next(0); i < length; i = next(i + 1)) found.push_back(i);
     EXPECT_EQ(found, expected) << length;
   }
 }
 
 TYPED_TEST(SearchTest, WhatEqualsTheBoundIsNotAbove) {
   const std::vector<TypeParam> x(40, TypeParam(1));
-  EXPECT_EQ(this->above(x, 0, TypeParam(2), TypeParam(3)), x.size());
-  EXPECT_EQ(this->above(x, 7, TypeParam(2), TypeParam(2)), 7u);
-  EXPECT_EQ(this->above(x, x.size(), TypeParam(2), TypeParam(2)), x.size());
+  EXPECT_EQ(this->above(x, 0, TypeParam(1), TypeParam(3), TypeParam(3)), x.size());
+  EXPECT_EQ(this->above(x, 7, TypeParam(1), TypeParam(3), TypeParam(2)), 7u);
+  EXPECT_EQ(this->above(x, x.size(), TypeParam(1), TypeParam(3), TypeParam(2)), x.size());
 }
 
 }  // namespace

@@ -85,41 +85,81 @@ inline std::size_t candidates_wanted(std::size_t beams, const StoppingCriteria& 
   return std::max<std::size_t>(2, 1 + stopping.eos().size()) * beams;
 }
 
-/// The `count` best continuations of beams with these scores, in falling order; among equal ones the lower beam, then
-/// the lower token comes first. log_probs: [beams, vocab], or one row for all beams. Throws ArgumentError if there are
-/// fewer.
+/// Log-probabilities of what follows the beams of one item: logits less a row's normaliser.
 template <typename T>
-std::vector<BeamCandidate<T>> best_candidates(std::span<const Beam<T>> beams, TensorView<const T> log_probs,
-                                              std::size_t count) {
-  using Candidate = BeamCandidate<T>;
-  if (count > beams.size() * log_probs.cols()) {
-    throw ArgumentError("num_beams: expected at most " + std::to_string(log_probs.cols()) +
-                        " candidates a beam, the vocabulary's size, got " + std::to_string(count / beams.size()));
-  }
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    if (a.score != b.score) return a.score > b.score;
-    return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
-  };
-  // A heap whose top is the worst kept candidate.
-  std::vector<Candidate> heap;
-  heap.reserve(count + 1);
-  for (std::size_t beam = 0; beam < beams.size(); ++beam) {
-    const std::span<const T> row(log_probs.row(log_probs.rows() == 1 ? 0 : beam), log_probs.cols());
-    const T base = beams[beam].score;
+struct LogProbs {
+  TensorView<const T> rows;             ///< [beams, vocab], or one row for all beams
+  std::span<const T> normalisers = {};  ///< [rows], or empty: zeros
+
+  std::size_t vocab() const { return rows.cols(); }                                ///< tokens of a row
+  std::size_t row(std::size_t beam) const { return rows.rows() == 1 ? 0 : beam; }  ///< of a beam
+  /// Of a beam's row.
+  T normaliser(std::size_t beam) const { return normalisers.empty() ? T(0) : normalisers[row(beam)]; }
+  /// Of one token.
+  T operator()(std::size_t beam, TokenId token) const { return rows.row(row(beam))[token] - normaliser(beam); }
+};
+
+/// The best continuations so far: of equal scores the lower beam, then the lower token is better.
+template <typename T>
+class BestCandidates {
+ public:
+  /// Keeps up to `count`.
+  explicit BestCandidates(std::size_t count) : count_(count) { heap_.reserve(count + 1); }
+
+  /// Offers all continuations of a beam with this score, one that comes after those offered before.
+  void offer(std::size_t beam, T score, const LogProbs<T>& log_probs) {
+    const std::span<const T> row(log_probs.rows.row(log_probs.row(beam)), log_probs.vocab());
+    const T normaliser = log_probs.normaliser(beam);
     for (std::size_t token = 0; token < row.size(); ++token) {
       // Tokens come in rising order, so an equal score never displaces a kept one.
-      if (heap.size() == count) token = find_above<T>(row, token, base, heap.front().score);
+      if (heap_.size() == count_) token = find_above<T>(row, token, normaliser, score, heap_.front().score);
       if (token == row.size()) break;
-      const T score = base + row[token];
-      heap.push_back({beam, static_cast<TokenId>(token), score});
-      std::push_heap(heap.begin(), heap.end(), better);
-      if (heap.size() <= count) continue;
-      std::pop_heap(heap.begin(), heap.end(), better);
-      heap.pop_back();
+      keep({beam, static_cast<TokenId>(token), score + (row[token] - normaliser)});
     }
   }
-  std::sort_heap(heap.begin(), heap.end(), better);
-  return heap;
+  /// Offers what others kept.
+  void offer(const BestCandidates& others) {
+    for (const BeamCandidate<T>& candidate : others.heap_) keep(candidate);
+  }
+  /// In falling order; nothing is left.
+  std::vector<BeamCandidate<T>> take() {
+    std::sort_heap(heap_.begin(), heap_.end(), better);
+    return std::move(heap_);
+  }
+
+ private:
+  static bool better(const BeamCandidate<T>& a, const BeamCandidate<T>& b) {
+    if (a.score != b.score) return a.score > b.score;
+    return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
+  }
+  void keep(const BeamCandidate<T>& candidate) {
+    heap_.push_back(candidate);
+    std::push_heap(heap_.begin(), heap_.end(), better);
+    if (heap_.size() <= count_) return;
+    std::pop_heap(heap_.begin(), heap_.end(), better);
+    heap_.pop_back();
+  }
+
+  std::size_t count_;
+  std::vector<BeamCandidate<T>> heap_;  // its top is the worst
+};
+
+/// Throws ArgumentError unless `beams` beams have `count` continuations.
+inline void check_candidates(std::size_t beams, std::size_t vocab, std::size_t count) {
+  if (count <= beams * vocab) return;
+  throw ArgumentError("num_beams: expected at most " + std::to_string(vocab) +
+                      " candidates a beam, the vocabulary's size, got " + std::to_string(count / beams));
+}
+
+/// The `count` best continuations of beams with these scores, in falling order; among equal ones the lower beam, then
+/// the lower token comes first. Throws ArgumentError if there are fewer.
+template <typename T>
+std::vector<BeamCandidate<T>> best_candidates(std::span<const Beam<T>> beams, const LogProbs<T>& log_probs,
+                                              std::size_t count) {
+  check_candidates(beams.size(), log_probs.vocab(), count);
+  BestCandidates<T> best(count);
+  for (std::size_t beam = 0; beam < beams.size(); ++beam) best.offer(beam, beams[beam].score, log_probs);
+  return best.take();
 }
 
 /// Of the same continuations `count` drawn without replacement, by the softmax of their scores, in the order of their
@@ -174,21 +214,31 @@ class BeamItem {
   /// One step, by the logits of the rows that the last one asked for; at first one row serves all beams. Sets `next`;
   /// empty when the search is over.
   void step(TensorView<T> logits, const ScoreRules<T>& rules, std::vector<Continuation>& next) {
-    std::vector<LogitsContext> contexts;
-    const GenerationItem& item = *source_.item;
-    for (std::size_t i = 0; i < logits.rows(); ++i) {
-      contexts.push_back({running_[i].ids, item.encoder_ids, item.prompt.size(), item.max_length, source_.batch_id});
+    rules.apply(contexts(logits.rows()), logits, first_row(), running_.size() / logits.rows());
+    const std::size_t generated = running_[0].ids.size() - source_.item->prompt.size();
+    advance(settings_->do_sample ? drawn_candidates<T>(running_, logits, wanted(), *source_.random, generated)
+                                 : best_candidates<T>(running_, {logits}, wanted()),
+            {logits}, next);
+  }
+
+  /// Whether a step is process(), best_of_row() and advance().
+  bool takes_best(const ScoreRules<T>& rules) const { return rules.normalises_first() && !settings_->do_sample; }
+  /// ScoreRules::process() of this item's rows.
+  void process(TensorView<T> log_probs, const ScoreRules<T>& rules) const {
+    rules.process(contexts(log_probs.rows()), log_probs, first_row(), running_.size() / log_probs.rows());
+  }
+  /// The best continuations of the beams of one row of logits. Throws ArgumentError if all have fewer than are wanted.
+  BestCandidates<T> best_of_row(std::size_t row, const LogProbs<T>& log_probs) const {
+    check_candidates(running_.size(), log_probs.vocab(), wanted());
+    BestCandidates<T> best(wanted());
+    for (std::size_t beam = 0; beam < running_.size(); ++beam) {
+      if (log_probs.row(beam) == row) best.offer(beam, running_[beam].score, log_probs);
     }
-    rules.apply(contexts, logits, first_row(), running_.size() / logits.rows());
-    const std::size_t wanted = candidates_wanted(running_.size(), *stopping_);
-    const std::size_t generated = running_[0].ids.size() - item.prompt.size();
-    advance(settings_->do_sample ? drawn_candidates<T>(running_, logits, wanted, *source_.random, generated)
-                                 : best_candidates<T>(running_, logits, wanted),
-            logits, next);
+    return best;
   }
 
   /// Chooses among candidates: the best, in falling order of score, or those drawn, in the order of their drawing.
-  void advance(std::span<const BeamCandidate<T>> candidates, TensorView<const T> log_probs,
+  void advance(std::span<const BeamCandidate<T>> candidates, const LogProbs<T>& log_probs,
                std::vector<Continuation>& next) {
     const auto beams = static_cast<std::ptrdiff_t>(settings_->num_beams);
     const std::size_t generated = running_[0].ids.size() + 1 - source_.item->prompt.size();
@@ -211,7 +261,7 @@ class BeamItem {
     next.clear();
     for (std::size_t i : order) {
       running.push_back(extended(candidates[i], scores[i], log_probs));
-      next.push_back({log_probs.rows() == 1 ? 0 : candidates[i].beam, candidates[i].token});
+      next.push_back({log_probs.row(candidates[i].beam), candidates[i].token});
     }
     running_ = std::move(running);
     done_ = all_complete || full() || !can_improve(generated);
@@ -248,9 +298,18 @@ class BeamItem {
   T divisor(std::size_t generated) const {
     return static_cast<T>(std::pow(static_cast<double>(generated), settings_->length_penalty));
   }
-  Beam<T> extended(const BeamCandidate<T>& candidate, T score, TensorView<const T> log_probs) const {
-    const T log_prob = log_probs.row(log_probs.rows() == 1 ? 0 : candidate.beam)[candidate.token];
-    return running_[candidate.beam].extended(candidate.token, score, log_prob, first_row() + candidate.beam);
+  std::vector<LogitsContext> contexts(std::size_t rows) const {
+    std::vector<LogitsContext> contexts;
+    const GenerationItem& item = *source_.item;
+    for (std::size_t i = 0; i < rows; ++i) {
+      contexts.push_back({running_[i].ids, item.encoder_ids, item.prompt.size(), item.max_length, source_.batch_id});
+    }
+    return contexts;
+  }
+  std::size_t wanted() const { return candidates_wanted(running_.size(), *stopping_); }
+  Beam<T> extended(const BeamCandidate<T>& candidate, T score, const LogProbs<T>& log_probs) const {
+    return running_[candidate.beam].extended(candidate.token, score, log_probs(candidate.beam, candidate.token),
+                                             first_row() + candidate.beam);
   }
 
   /// The best num_beams stay, older ones before newer ones of the same score.
@@ -295,6 +354,54 @@ TokenIds shared_prefix(const Search& search) {
   return *shared;
 }
 
+/// The best continuations of every row of a step, found on several threads, and each item's among them.
+template <typename T>
+class StepCandidates {
+ public:
+  /// live: the searches that take part, with so many rows each, of logits in their order; these may be replaced.
+  /// Throws as best_of_row() and the rules.
+  template <typename Search>
+  void find(Stepper<T>& stepper, TensorView<T> logits, std::span<const Search> searches,
+            std::span<const std::size_t> live, std::span<const std::size_t> counts, const ScoreRules<T>& rules) {
+    rows_ = logits;
+    normalisers_.assign(rules.plain() ? logits.rows() : 0, T(0));
+    places_.clear();
+    if (!rules.plain()) log_softmax_rows<T>(logits, stepper.threads());
+    for (std::size_t i = 0, first = 0; i < live.size(); first += counts[i++]) {
+      if (!rules.plain()) searches[live[i]].process(logits.middle_rows(first, counts[i]), rules);
+      places_.insert(places_.end(), counts[i], {live[i], first, counts[i]});
+    }
+    best_.assign(logits.rows(), BestCandidates<T>(0));
+    stepper.for_each(logits.rows(), [&](std::size_t row) {
+      const Place& place = places_[row];
+      // Of plain logits, a row is read again while the core has it, and not written.
+      if (!normalisers_.empty()) normalisers_[row] = log_sum_exp<T>({logits.row(row), logits.cols()});
+      best_[row] = searches[place.search].best_of_row(row - place.first, of(place.first, place.count));
+    });
+  }
+  /// Of the rows [first, first + count) of logits.
+  LogProbs<T> of(std::size_t first, std::size_t count) const {
+    const std::span<const T> all(normalisers_);
+    return {rows_.middle_rows(first, count), all.empty() ? all : all.subspan(first, count)};
+  }
+  /// The best continuations of one item's rows, in falling order. Once a step.
+  std::vector<BeamCandidate<T>> best(std::size_t first, std::size_t count) {
+    for (std::size_t row = first + 1; row < first + count; ++row) best_[first].offer(best_[row]);
+    return best_[first].take();
+  }
+
+ private:
+  struct Place {
+    std::size_t search;
+    std::size_t first;  ///< row of the same search
+    std::size_t count;  ///< of its rows
+  };
+  TensorView<const T> rows_;
+  std::vector<T> normalisers_;           // [rows], or empty where the rows are normalised
+  std::vector<Place> places_;            // [rows]
+  std::vector<BestCandidates<T>> best_;  // [rows]
+};
+
 /// Runs the searches of all items together; one that is done takes no further part. Each has the step(),
 /// for_each_beam() and result() of BeamItem. Result: their sequences, in order. `streams`: get what all beams of an
 /// item share, in the end the rest of the best sequence.
@@ -309,15 +416,26 @@ std::vector<GeneratedSequence> run_beams(Stepper<T>& stepper, std::span<const Ge
   std::vector<Continuation> next;
   TokenIds chosen;
   std::vector<std::size_t> parents;
+  StepCandidates<T> candidates;
+  constexpr bool may_take_best = requires(const Search& search) { search.takes_best(rules); };
   while (!live.empty()) {
     stopping.begin_step();
+    bool found = false;
+    if constexpr (may_take_best) {
+      // One thread finds an item's candidates sooner behind normalising its rows than behind all of them.
+      found = searches[live[0]].takes_best(rules) && (rules.plain() || stepper.threads() > 1);
+      if (found) candidates.template find<Search>(stepper, logits, searches, live, counts, rules);
+    }
     chosen.clear();
     parents.clear();
     std::size_t kept = 0;
     std::size_t row = 0;
     for (std::size_t i = 0; i < live.size(); ++i) {
-      const Search& search = searches[live[i]];
-      searches[live[i]].step(logits.middle_rows(row, counts[i]), rules, next);
+      Search& search = searches[live[i]];
+      if constexpr (may_take_best) {
+        if (found) search.advance(candidates.best(row, counts[i]), candidates.of(row, counts[i]), next);
+      }
+      if (!found) search.step(logits.middle_rows(row, counts[i]), rules, next);
       if (streams != nullptr && streams->wanted(live[i])) {
         streams->put(live[i], next.empty() ? search.result().front().ids : shared_prefix(search));
         if (next.empty()) streams->end(live[i]);

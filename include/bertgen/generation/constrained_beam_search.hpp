@@ -35,7 +35,7 @@ class ConstrainedBeamItem {
     rules.apply(contexts, logits, first_beam(), running_.size() / logits.rows());
     const std::size_t beams = settings_->num_beams;
     const std::size_t generated = ++steps_;
-    const auto candidates = best_candidates<T>(running_, logits, candidates_wanted(beams, *stopping_));
+    const auto candidates = best_candidates<T>(running_, {logits}, candidates_wanted(beams, *stopping_));
     auto going_on = run_on<T>(candidates, beams, *stopping_, [&](const BeamCandidate<T>& candidate) {
       if (!has_words(running_[candidate.beam].ids)) return;
       Beam<T> beam = extended(candidate, logits);

@@ -94,7 +94,7 @@ class GroupBeamItem {
     }
     const std::size_t first_beam = source_.batch_id * settings_->num_beams + index * size_;
     rules.apply(contexts, rows, first_beam, size_ / rows.rows());
-    const auto candidates = best_candidates<T>(group.running, rows, candidates_wanted(size_, *stopping_));
+    const auto candidates = best_candidates<T>(group.running, {rows}, candidates_wanted(size_, *stopping_));
     const std::size_t generated = length() - item.prompt.size();
     const auto extended = [&](const BeamCandidate<T>& candidate, TokenId token) {
       const T log_prob = rows.row(rows.rows() == 1 ? 0 : candidate.beam)[candidate.token];

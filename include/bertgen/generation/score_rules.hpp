@@ -131,14 +131,26 @@ class ScoreRules {
                       ScoreLog<T>* scores = nullptr, int threads = 1)
       : processors_(std::move(processors)), of_(of), logits_(logits), scores_(scores), threads_(threads) {}
 
+  /// Whether nothing but normalising makes scores of logits, and nobody asks for either.
+  bool plain() const {
+    return of_ == Of::log_probabilities && processors_.empty() && logits_ == nullptr && scores_ == nullptr;
+  }
+  /// Whether rows may be normalised all together, before process(): nobody asks for logits.
+  bool normalises_first() const { return of_ == Of::log_probabilities && logits_ == nullptr; }
+
   /// The rows of one source. logits: [rows, vocab], replaced. row: the place of the first in the logs, `copies` of
   /// each there.
   void apply(std::span<const LogitsContext> contexts, TensorView<T> logits, std::size_t row,
              std::size_t copies = 1) const {
     keep(logits_, contexts, logits, row, copies);
     if (of_ == Of::log_probabilities) log_softmax_rows<T>(logits, threads_);
-    for (const auto& processor : processors_) processor->process_rows(contexts, logits);
-    keep(scores_, contexts, logits, row, copies);
+    process(contexts, logits, row, copies);
+  }
+  /// What apply() does behind normalising.
+  void process(std::span<const LogitsContext> contexts, TensorView<T> scores, std::size_t row,
+               std::size_t copies) const {
+    for (const auto& processor : processors_) processor->process_rows(contexts, scores);
+    keep(scores_, contexts, scores, row, copies);
   }
 
  private:

@@ -42,6 +42,11 @@ class Stepper {
 
   const TransformerConfig& config() const { return decoder_.config(); }  ///< of the decoder
   int threads() const { return workspace_.threads(); }                   ///< that its computations may use
+  /// Calls body(index) for every index below `count`, on these threads. Throws as Workspace::for_each().
+  template <typename Body>
+  void for_each(std::size_t count, const Body& body) {
+    workspace_.for_each(count, [&body](std::size_t index, Workspace&) { body(index); });
+  }
 
   /// Gives row r the ids at [offsets[r], offsets[r + 1]). Result: the decoder's last hidden states, [ids, hidden].
   TensorView<const T> run(std::span<const TokenId> ids, std::span<const std::size_t> offsets) {

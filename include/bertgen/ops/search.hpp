@@ -24,13 +24,13 @@ std::size_t arg_max(std::span<const T> x) {
 template <>
 std::size_t arg_max<float>(std::span<const float> x);
 
-/// The first index from `begin` on where base + x is above `bound`, or the size of x.
+/// The first index from `begin` on where base + (x − less) is above `bound`, or the size of x.
 template <typename T>
-std::size_t find_above(std::span<const T> x, std::size_t begin, T base, T bound) {
-  while (begin < x.size() && !(base + x[begin] > bound)) ++begin;
+std::size_t find_above(std::span<const T> x, std::size_t begin, T less, T base, T bound) {
+  while (begin < x.size() && !(base + (x[begin] - less) > bound)) ++begin;
   return begin;
 }
 template <>
-std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float base, float bound);
+std::size_t find_above<float>(std::span<const float> x, std::size_t begin, float less, float base, float bound);
 
 }  // namespace bertgen
