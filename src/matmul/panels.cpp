@@ -103,7 +103,7 @@ class PanelMatmul final : public MatmulKernel<float> {
   /// Rows in the type that the weights are multiplied with.
   struct Input {
     const std::byte* values;
-    std::size_t stride;      ///< elements from row to row
+    std::size_t stride;      ///< elements of a row, which is how far apart rows lie unless they are in tiles
     std::size_t size;        ///< bytes of an element
     std::size_t step_bytes;  ///< bytes of a step
     const float* scales;     ///< [rows], of int8
@@ -191,8 +191,8 @@ class PanelMatmul final : public MatmulKernel<float> {
 
   /// What completes the last line of a row, of inputs or of weights of `size` bytes each.
   void pad(Lines encoded, std::size_t size) const {
-    const std::size_t whole = in_ * size / cache_line, filled = in_ * size % cache_line;
     if (steps_ * per_step() == in_) return;
+    const std::size_t whole = in_ * size / cache_line, filled = in_ * size % cache_line;
     std::memset(encoded.first + whole * encoded.next + filled, 0, (steps_ * per_step() - in_) * size);
   }
 
