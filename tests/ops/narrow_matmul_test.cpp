@@ -178,6 +178,8 @@ TEST_P(NarrowMatmulTest, ReadsAndWritesBFloat16) {
   }
 }
 
+// Seen to fail with tiles rearranged once more, with lines written where those of a row would be, and with tiles taken
+// by oneDNN.
 TEST_P(NarrowMatmulTest, HandsRowsOnInTiles) {
   for (const auto& [in, between, out] : {std::tuple{64u, 32u, 32u}, {32u, 96u, 64u}, {96u, 2080u, 96u}}) {
     const BuildOptions options{GetParam(), DType::bf16};
@@ -201,6 +203,7 @@ TEST_P(NarrowMatmulTest, HandsRowsOnInTiles) {
   }
 }
 
+// Seen to fail with tiles taken by int8, and of lines that are not whole.
 TEST_P(NarrowMatmulTest, RefusesTilesThatItDoesNotTake) {
   for (const auto& [size, dtype] : {std::pair{40u, DType::bf16}, {64u, DType::i8}}) {  // 40: not of whole lines
     const PackedMatrix<float> packed({test::stored(random_tensor<float>({size, size}, 1))}, {}, {GetParam(), dtype});

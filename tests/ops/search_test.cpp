@@ -58,6 +58,7 @@ TYPED_TEST(SearchTest, NoNumberIsNeverTheLargest) {
   EXPECT_EQ(this->largest({}), 0u);
 }
 
+// Seen to fail where nothing is taken off, by the vectors or behind them.
 TYPED_TEST(SearchTest, AllThatIsAboveIsFoundInOrder) {
   for (std::size_t length : {1u, 4u, 31u, 64u, 149u}) {
     std::vector<TypeParam> x = test::random_tensor<TypeParam>({length}, length, -1, 1).values();
