@@ -124,7 +124,7 @@ void attend_groups(TensorView<const T> queries, TensorView<const T> keys, Tensor
   for (const AttentionGroup& group : groups) work += group.query_count * group.key_count * queries.cols();
   const int threads = work < attention_grain ? 1 : workspace.threads();
   // All heads of a key lie side by side in memory: a task takes as many of them as leaves each thread some tasks.
-  const std::size_t tasks_wanted = threads == 1 ? 1 : 4 * static_cast<std::size_t>(threads);
+  const std::size_t tasks_wanted = threads == 1 ? 1 : 8 * static_cast<std::size_t>(threads);
   const std::size_t parts = std::clamp<std::size_t>(tasks_wanted / std::max<std::size_t>(1, groups.size()), 1, heads);
   std::size_t scratch_size = 0;
   for (const AttentionGroup& group : groups) {
@@ -133,7 +133,10 @@ void attend_groups(TensorView<const T> queries, TensorView<const T> keys, Tensor
   }
   Workspace::Scope scope(workspace);
   const auto scratch = scope.take<float>({static_cast<std::size_t>(threads), scratch_size});
-  parallel_for(groups.size() * parts, threads, [&](std::size_t task, std::size_t thread) {
+  const auto work_of = [&](std::size_t task) {
+    return groups[task / parts].query_count * groups[task / parts].key_count;
+  };
+  parallel_shares(groups.size() * parts, threads, work_of, [&](std::size_t task, std::size_t thread) {
     const std::size_t part = task % parts;
     const std::size_t first = heads * part / parts;
     const std::size_t count = heads * (part + 1) / parts - first;

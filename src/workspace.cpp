@@ -37,6 +37,9 @@ void Workspace::for_each(std::size_t count, const std::function<void(std::size_t
   while (of_threads_.size() < std::min(count, static_cast<std::size_t>(threads_))) {
     of_threads_.push_back(std::make_unique<Workspace>());
   }
+  if (count <= static_cast<std::size_t>(threads_)) {
+    return parallel_parts(count, [&](std::size_t index) { body(index, *of_threads_[index]); });
+  }
   parallel_for(count, threads_, [&](std::size_t index, std::size_t thread) { body(index, *of_threads_[thread]); });
 }
 

@@ -84,8 +84,8 @@ class PanelMatmul final : public MatmulKernel<float> {
       kernels::Tiles tiles;
       for (std::size_t task = first; task < last; ++task) {
         const std::size_t row = task / panels_ * block;
-        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_, from_row(y, row), activation,
-                       tiles);
+        multiply_panel(input.from(row), std::min(block, rows - row), task % panels_,
+                       of_panel(task % panels_, from_row(y, row)), activation, tiles);
       }
     });
   }
@@ -94,6 +94,12 @@ class PanelMatmul final : public MatmulKernel<float> {
     return panels_ * panel_bytes_ + (bias_.size() + scales_.size() + offsets_.size()) * sizeof(float);
   }
   DType dtype() const override { return dtype_; }
+  bool splits_at(std::size_t columns) const override {
+#ifdef BERTGEN_WITH_ONEDNN
+    if (onednn_ != nullptr) return false;
+#endif
+    return columns % panel_columns == 0;
+  }
   RowLayout row_layout() const override {
     const bool whole_lines = in_ == steps_ * per_step() && out_ * sizeof(std::uint16_t) % cache_line == 0;
     return dtype_ == DType::bf16 && tiles() && whole_lines ? RowLayout::tiles : RowLayout::rows;
@@ -273,31 +279,58 @@ class PanelMatmul final : public MatmulKernel<float> {
     return sum;
   }
 
+  static void* shifted(void* data, std::size_t bytes) {
+    return data == nullptr ? nullptr : static_cast<std::byte*>(data) + bytes;
+  }
   MatmulOutput from_row(MatmulOutput y, std::size_t row) const {
-    return {static_cast<std::byte*>(y.data) + row * out_ * size_of(y.type), y.type, y.layout};
+    const std::size_t size = row * size_of(y.type);
+    return {shifted(y.data, size * y.columns), y.type, y.layout, y.columns, shifted(y.rest, size * (out_ - y.columns))};
+  }
+
+  /// Where the results of a panel go: columns of a row-major matrix, or of tiles.
+  struct PanelOutput {
+    void* data;
+    DType type;
+    RowLayout layout;
+    std::size_t columns;  ///< of all the matrix
+    std::size_t first;    ///< of the panel's
+    std::size_t count;    ///< that the panel has
+
+    PanelOutput from(std::size_t row) const {
+      return {shifted(data, row * columns * size_of(type)), type, layout, columns, first, count};
+    }
+    template <typename T>
+    T* rows() const {
+      return static_cast<T*>(data) + first;
+    }
+  };
+  PanelOutput of_panel(std::size_t index, const MatmulOutput& y) const {
+    const std::size_t first = index * panel_columns;
+    const std::size_t count = std::min(panel_columns, out_ - first);
+    if (first < y.columns) return {y.data, y.type, y.layout, y.columns, first, count};
+    return {y.rest, y.type, y.layout, out_ - y.columns, first - y.columns, count};
   }
 
   /// The columns of one panel for up to a block of rows.
-  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, MatmulOutput y, Activation activation,
-                      kernels::Tiles& tiles) const {
-    const std::size_t first = index * panel_columns;
-    const std::size_t count = std::min(panel_columns, out_ - first);
+  void multiply_panel(const Input& input, std::size_t rows, std::size_t index, const PanelOutput& y,
+                      Activation activation, kernels::Tiles& tiles) const {
     alignas(64) std::byte block[tile_rows.most * panel_columns * sizeof(float)];
     if (dtype_ == DType::i8) {
       auto* sums = reinterpret_cast<std::int32_t*>(block);
       add_products(input, rows, index, nullptr, sums, panel_columns, tiles);
       if (y.type == DType::f32) {
-        finish(sums, panel_columns, rows, first, count, input.scales, static_cast<float*>(y.data), activation);
+        finish(sums, panel_columns, rows, index * panel_columns, y.count, input.scales, y.rows<float>(), y.columns,
+               activation);
       } else {
-        finish_bf16(sums, rows, first, count, input.scales, y, activation);
+        finish_bf16(sums, rows, index * panel_columns, input.scales, y, activation);
       }
       return;
     }
-    if (y.type == DType::f32 && count == panel_columns) {
-      float* result = static_cast<float*>(y.data) + first;
-      add_products(input, rows, index, result, nullptr, out_, tiles);
+    if (y.type == DType::f32 && y.count == panel_columns) {
+      auto* result = y.rows<float>();
+      add_products(input, rows, index, result, nullptr, y.columns, tiles);
       for (std::size_t row = 0; activation != Activation::linear && row < rows; ++row) {
-        kernels::activate(activation, result + row * out_, count);
+        kernels::activate(activation, result + row * y.columns, y.count);
       }
       return;
     }
@@ -305,31 +338,31 @@ class PanelMatmul final : public MatmulKernel<float> {
     add_products(input, rows, index, result, nullptr, panel_columns, tiles);
     for (std::size_t row = 0; row < rows; row += finished_rows) {
       const std::size_t here = std::min(finished_rows, rows - row);
-      store(result + row * panel_columns, here, first, count, from_row(y, row), activation);
+      store(result + row * panel_columns, here, y.from(row), activation);
     }
   }
 
   /// Activates a whole panel's results, [rows, 64], and puts them where they belong.
-  void store(float* results, std::size_t rows, std::size_t first, std::size_t count, MatmulOutput y,
-             Activation activation) const {
+  static void store(float* results, std::size_t rows, const PanelOutput& y, Activation activation) {
     if (activation != Activation::linear) kernels::activate(activation, results, rows * panel_columns);
-    if (y.layout == RowLayout::tiles) return store_tiles(results, rows, first, count, y);
+    if (y.layout == RowLayout::tiles) return store_tiles(results, rows, y);
     if (y.type == DType::bf16) {
-      auto* to = static_cast<std::uint16_t*>(y.data) + first;
-      return kernels::round_to_bf16(results, panel_columns, rows, count, to, out_);
+      return kernels::round_to_bf16(results, panel_columns, rows, y.count, y.rows<std::uint16_t>(), y.columns);
     }
-    auto* to = static_cast<float*>(y.data) + first;
-    for (std::size_t row = 0; row < rows; ++row) std::copy_n(results + row * panel_columns, count, to + row * out_);
+    auto* to = y.rows<float>();
+    for (std::size_t row = 0; row < rows; ++row) {
+      std::copy_n(results + row * panel_columns, y.count, to + row * y.columns);
+    }
   }
 
   /// Results as the next product's inputs. `rows` begin with a tile.
-  void store_tiles(const float* results, std::size_t rows, std::size_t first, std::size_t count, MatmulOutput y) const {
+  static void store_tiles(const float* results, std::size_t rows, const PanelOutput& y) {
     constexpr std::size_t line = cache_line / sizeof(std::uint16_t);
     for (std::size_t row = 0; row < rows; row += kernels::tile_height) {
       const std::size_t here = std::min(kernels::tile_height, rows - row);
-      const Lines lines = kernels::lines_of(static_cast<std::byte*>(y.data), out_ / line, row, rows);
-      for (std::size_t column = 0; column < count; column += line) {
-        std::byte* to = lines.first + (first + column) / line * lines.next;
+      const Lines lines = kernels::lines_of(static_cast<std::byte*>(y.data), y.columns / line, row, rows);
+      for (std::size_t column = 0; column < y.count; column += line) {
+        std::byte* to = lines.first + (y.first + column) / line * lines.next;
         kernels::round_to_bf16(results + row * panel_columns + column, panel_columns, here, line,
                                reinterpret_cast<std::uint16_t*>(to), line);
       }
@@ -337,15 +370,14 @@ class PanelMatmul final : public MatmulKernel<float> {
   }
 
   /// finish() with results in bf16.
-  void finish_bf16(const std::int32_t* sums, std::size_t rows, std::size_t first, std::size_t count,
-                   const float* row_scales, MatmulOutput y, Activation activation) const {
+  void finish_bf16(const std::int32_t* sums, std::size_t rows, std::size_t first, const float* row_scales,
+                   const PanelOutput& y, Activation activation) const {
     alignas(64) float results[finished_rows * panel_columns];
     for (std::size_t row = 0; row < rows; row += finished_rows) {
       const std::size_t here = std::min(finished_rows, rows - row);
-      kernels::dequantize(sums + row * panel_columns, panel_columns, here, panel_columns, row_scales + row,
-                          offsets_.data() + first, scales_.data() + first, bias_.data() + first, results,
-                          panel_columns);
-      store(results, here, first, count, from_row(y, row), activation);
+      finish(sums + row * panel_columns, panel_columns, here, first, panel_columns, row_scales + row, results,
+             panel_columns, Activation::linear);
+      store(results, here, y.from(row), activation);
     }
   }
 
@@ -381,13 +413,13 @@ class PanelMatmul final : public MatmulKernel<float> {
     } while (step < steps_);
   }
 
-  /// int8's sums of columns [first, first + count) to floats, and their activation.
+  /// int8's sums of columns [first, first + count) to floats in rows of `stride`, and their activation.
   void finish(const std::int32_t* sums, std::size_t sums_stride, std::size_t rows, std::size_t first, std::size_t count,
-              const float* row_scales, float* y, Activation activation) const {
+              const float* row_scales, float* y, std::size_t stride, Activation activation) const {
     kernels::dequantize(sums, sums_stride, rows, count, row_scales, offsets_.data() + first, scales_.data() + first,
-                        bias_.data() + first, y + first, out_);
+                        bias_.data() + first, y, stride);
     if (activation == Activation::linear) return;
-    for (std::size_t row = 0; row < rows; ++row) kernels::activate(activation, y + row * out_ + first, count);
+    for (std::size_t row = 0; row < rows; ++row) kernels::activate(activation, y + row * stride, count);
   }
 
 #ifdef BERTGEN_WITH_ONEDNN
@@ -420,7 +452,9 @@ class PanelMatmul final : public MatmulKernel<float> {
       parallel_ranges(tile, grain, workspace.threads(), [&](std::size_t begin, std::size_t end) {
         const std::size_t count = end - begin;
         float* here = result + begin * out_;
-        if (dtype_ == DType::i8) finish(sums.row(begin), out_, count, 0, out_, part.scales + begin, here, activation);
+        if (dtype_ == DType::i8) {
+          finish(sums.row(begin), out_, count, 0, out_, part.scales + begin, here, out_, activation);
+        }
         if (bf16) {
           kernels::round_to_bf16(here, out_, count, out_, static_cast<std::uint16_t*>(to) + begin * out_, out_);
         }

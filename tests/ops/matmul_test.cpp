@@ -163,6 +163,28 @@ TYPED_TEST(MatmulTest, NoRowsGiveNoRows) {
   EXPECT_TRUE(this->multiply(packed, Tensor<T>({0, 3})).empty());
 }
 
+// Seen to fail with the rest of a later block of rows put with the first, and with its columns counted as those of the
+// whole.
+TYPED_TEST(MatmulTest, PutsResultsInTwoPlaces) {
+  using T = typename TypeParam::T;
+  constexpr std::size_t in = 33, out = 200;
+  const auto packed = this->pack(random_tensor<T>({out, in}, 1), random_tensor<T>({out}, 2));
+  for (std::size_t rows : {0u, 1u, 7u, 131u}) {
+    const auto x = random_tensor<T>({rows, in}, 3);
+    const auto expected = this->multiply(packed, x);
+    for (std::size_t columns : {64u, 128u, 10u, 199u}) {
+      Workspace workspace(2);
+      Tensor<T> y({rows, columns}), rest({rows, out - columns});
+      packed.template multiply_split<T>(x, y, rest, workspace);
+      for (std::size_t row = 0; row < rows; ++row) {
+        std::vector<T> both(y.view().row(row), y.view().row(row) + columns);
+        both.insert(both.end(), rest.view().row(row), rest.view().row(row) + out - columns);
+        ASSERT_TRUE(test::same_bits<T>(both, {expected.data() + row * out, out})) << row << ", " << columns;
+      }
+    }
+  }
+}
+
 TYPED_TEST(MatmulTest, ThreadsDoNotChangeBits) {
   using T = typename TypeParam::T;
   const auto weight = random_tensor<T>({512, 512}, 1);
@@ -220,6 +242,13 @@ TYPED_TEST(MatmulTest, RefusesShapesThatDoNotFit) {
   }
   Tensor<T> narrow({4, 1});
   EXPECT_THROW(packed.multiply(Tensor<T>({4, 3}), narrow, workspace), ShapeError);
+  Tensor<T> rest({3, 1});
+  test::expect_error<ShapeError>(
+      [&] {
+        packed.template multiply_split<T>(Tensor<T>({4, 3}), narrow, rest, workspace);
+      },
+      {"[rows, 2] in two parts", "got [4, 3] -> [4, 1] and [3, 1]"});
+  EXPECT_THROW(packed.template multiply_split<T>(Tensor<T>({4, 3}), y, narrow, workspace), ShapeError);
 }
 
 TYPED_TEST(MatmulTest, RefusesRowsThatLieApart) {

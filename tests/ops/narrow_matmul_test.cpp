@@ -178,6 +178,34 @@ TEST_P(NarrowMatmulTest, ReadsAndWritesBFloat16) {
   }
 }
 
+// Seen to fail as its counterpart of floats.
+TEST_P(NarrowMatmulTest, PutsResultsInTwoPlaces) {
+  constexpr std::size_t in = 96, out = 200;
+  const auto check = [&]<typename Y>(const PackedMatrix<float>& packed, std::type_identity<Y>) {
+    for (std::size_t rows : {1u, 7u, 64u, 300u}) {
+      const auto x = random_tensor<float>({rows, in}, 3);
+      Workspace workspace(2);
+      Tensor<Y> expected({rows, out});
+      packed.multiply(x, expected, workspace);
+      for (std::size_t columns : {64u, 128u, 10u}) {
+        Tensor<Y> y({rows, columns}), rest({rows, out - columns});
+        packed.multiply_split<Y>(x, y, rest, workspace);
+        for (std::size_t row = 0; row < rows; ++row) {
+          std::vector<Y> both(y.view().row(row), y.view().row(row) + columns);
+          both.insert(both.end(), rest.view().row(row), rest.view().row(row) + out - columns);
+          ASSERT_TRUE(test::same_bits<Y>(both, {expected.data() + row * out, out})) << row << ", " << columns;
+        }
+      }
+    }
+  };
+  for (DType dtype : {DType::bf16, DType::i8}) {
+    const PackedMatrix<float> packed({test::stored(random_tensor<float>({out, in}, 1))},
+                                     random_tensor<float>({out}, 2).values(), {GetParam(), dtype});
+    check(packed, std::type_identity<float>());
+    check(packed, std::type_identity<BFloat16>());
+  }
+}
+
 // Seen to fail with tiles rearranged once more, with lines written where those of a row would be, and with tiles taken
 // by oneDNN.
 TEST_P(NarrowMatmulTest, HandsRowsOnInTiles) {
@@ -228,6 +256,9 @@ TEST(NarrowTypesTest, FloatsAreNotRounded) {
   Tensor<float> x({1, 3}), y({1, 2});
   test::expect_error<ArgumentError>([&] { packed.multiply(narrow_x, y, workspace); }, {"rows of F32", "got BF16"});
   test::expect_error<ArgumentError>([&] { packed.multiply(x, narrow_y, workspace); }, {"rows of F32", "got BF16"});
+  Tensor<BFloat16> none({1, 0});
+  test::expect_error<ArgumentError>([&] { packed.multiply_split<BFloat16>(x, none, narrow_y, workspace); },
+                                    {"rows of F32", "got BF16"});
 }
 
 TEST_P(NarrowMatmulTest, RowDependsNeitherOnItsMatesNorOnThreads) {

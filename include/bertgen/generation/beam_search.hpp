@@ -372,11 +372,15 @@ class StepCandidates {
       places_.insert(places_.end(), counts[i], {live[i], first, counts[i]});
     }
     best_.assign(logits.rows(), BestCandidates<T>(0));
-    stepper.for_each(logits.rows(), [&](std::size_t row) {
-      const Place& place = places_[row];
-      // Of plain logits, a row is read again while the core has it, and not written.
-      if (!normalisers_.empty()) normalisers_[row] = log_sum_exp<T>({logits.row(row), logits.cols()});
-      best_[row] = searches[place.search].best_of_row(row - place.first, of(place.first, place.count));
+    const std::size_t parts = std::min(logits.rows(), static_cast<std::size_t>(stepper.threads()));
+    stepper.for_each(parts, [&](std::size_t part) {
+      // The last of the rows that this thread has normalised are still in its core's cache, the first no more.
+      for (std::size_t row = logits.rows() * (part + 1) / parts; row-- > logits.rows() * part / parts;) {
+        const Place& place = places_[row];
+        // Of plain logits, a row is read again while the core has it, and not written.
+        if (!normalisers_.empty()) normalisers_[row] = log_sum_exp<T>({logits.row(row), logits.cols()});
+        best_[row] = searches[place.search].best_of_row(row - place.first, of(place.first, place.count));
+      }
     });
   }
   /// Of the rows [first, first + count) of logits.

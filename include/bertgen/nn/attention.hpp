@@ -74,7 +74,8 @@ class SelfAttention {
     with_type<T>(cache_dtype(), [&]<typename V>(std::type_identity<V>) {
       Workspace::Scope scope(workspace);
       const std::size_t size = hidden.cols();
-      const TensorView<V> projected = project<V>(hidden, scope, workspace);
+      const auto projected = scope.take<V>({hidden.rows(), 3 * size});  // [rows, query | key | value]
+      query_key_value_.forward(hidden, projected, workspace);
       detail::attend<T, V>(projected.middle_cols(0, size), projected.middle_cols(size, 2 * size), groups, heads_,
                            output_, hidden, workspace, record);
     });
@@ -86,26 +87,14 @@ class SelfAttention {
                AttentionRecord<T>* record = nullptr) const {
     with_type<T>(cache.dtype(), [&]<typename V>(std::type_identity<V>) {
       Workspace::Scope scope(workspace);
-      const std::size_t size = hidden.cols();
-      const TensorView<V> projected = project<V>(hidden, scope, workspace);
-      const TensorView<V> fresh = cache.template new_self<V>(layer, hidden.rows());
-      for (std::size_t row = 0; row < hidden.rows(); ++row) {
-        std::copy_n(projected.row(row) + size, 2 * size, fresh.row(row));
-      }
-      detail::attend<T, V>(projected.middle_cols(0, size), cache.template self<V>(layer), cache.self_groups(), heads_,
-                           output_, hidden, workspace, record);
+      const auto query = scope.take<V>(hidden.shape());  // [rows, hidden]
+      query_key_value_.forward_split(hidden, query, cache.template new_self<V>(layer, hidden.rows()), workspace);
+      detail::attend<T, V>(query, cache.template self<V>(layer), cache.self_groups(), heads_, output_, hidden,
+                           workspace, record);
     });
   }
 
  private:
-  /// [rows, query | key | value]
-  template <typename V>
-  TensorView<V> project(TensorView<const T> hidden, Workspace::Scope& scope, Workspace& workspace) const {
-    const auto projected = scope.take<V>({hidden.rows(), 3 * hidden.cols()});
-    query_key_value_.forward(hidden, projected, workspace);
-    return projected;
-  }
-
   Linear<T> query_key_value_;
   ResidualOutput<T> output_;
   std::size_t heads_ = 1;

@@ -60,6 +60,11 @@ class Linear {
     packed_.multiply(x, y, workspace, activation, layout);
   }
   /// @}
+  /// As PackedMatrix::multiply_split().
+  template <typename Y>
+  void forward_split(TensorView<const T> x, TensorView<Y> y, TensorView<Y> rest, Workspace& workspace) const {
+    packed_.multiply_split(x, y, rest, workspace);
+  }
 
  private:
   PackedMatrix<T> packed_;

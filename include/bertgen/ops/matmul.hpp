@@ -1,6 +1,7 @@
 // Products with a weight matrix that is packed once: the one way to every large product of the library.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -87,7 +88,9 @@ struct MatmulInput {
 struct MatmulOutput {
   void* data;
   DType type;
-  RowLayout layout = RowLayout::rows;
+  RowLayout layout;
+  std::size_t columns;   ///< of `data`
+  void* rest = nullptr;  ///< where the columns behind those go, rows of their own; of RowLayout::rows alone
 };
 /// @}
 
@@ -96,9 +99,12 @@ template <typename T>
 class MatmulKernel {
  public:
   virtual ~MatmulKernel() = default;
-  /// y = activation(x · Wᵀ + bias); x: [rows, in], y: [rows, out], both without gaps.
+  /// y = activation(x · Wᵀ + bias); x: [rows, in], y: [rows, out], both without gaps; y has a rest only where
+  /// splits_at() says that it may.
   virtual void multiply(MatmulInput x, std::size_t rows, MatmulOutput y, Activation activation,
                         Workspace& workspace) const = 0;
+  /// Whether a result may have so many columns in one place and the others in another.
+  virtual bool splits_at(std::size_t /*columns*/) const { return false; }
   virtual std::size_t bytes() const = 0;
   /// The type that inputs and weights are multiplied in.
   virtual DType dtype() const = 0;
@@ -171,8 +177,41 @@ class PackedMatrix {
     multiply_as<BFloat16, T>(x, y, layout, workspace, activation);
   }
   /// @}
+  /// The first results of each row in y, the others in `rest`. y: [rows, columns], rest: [rows, out - columns], both
+  /// contiguous. Y: T or BFloat16. Throws as multiply().
+  template <typename Y>
+  void multiply_split(TensorView<const T> x, TensorView<Y> y, TensorView<Y> rest, Workspace& workspace) const {
+    if (x.cols() != in_ || y.cols() + rest.cols() != out_ || x.rows() != y.rows() || x.rows() != rest.rows() ||
+        !x.contiguous() || !y.contiguous() || !rest.contiguous()) {
+      throw ShapeError("matmul: expected contiguous [rows, " + std::to_string(in_) + "] -> [rows, " +
+                       std::to_string(out_) + "] in two parts, got " + to_string(x.shape()) + " -> " +
+                       to_string(y.shape()) + " and " + to_string(rest.shape()));
+    }
+    if (x.rows() == 0) return;
+    if (kernel_->splits_at(y.cols())) {
+      check_rows<Y>();
+      return kernel_->multiply({x.data(), dtype_of<T>}, x.rows(),
+                               {y.data(), dtype_of<Y>, RowLayout::rows, y.cols(), rest.data()}, Activation::linear,
+                               workspace);
+    }
+    Workspace::Scope scope(workspace);
+    const auto whole = scope.take<Y>({x.rows(), out_});
+    multiply(x, whole, workspace);
+    for (std::size_t row = 0; row < x.rows(); ++row) {
+      std::copy_n(whole.row(row), y.cols(), y.row(row));
+      std::copy_n(whole.row(row) + y.cols(), rest.cols(), rest.row(row));
+    }
+  }
 
  private:
+  /// Throws ArgumentError for rows of BFloat16 unless the weights are multiplied in less than float.
+  template <typename Row>
+  void check_rows() const {
+    if (std::is_same_v<Row, T> || between_dtype<T>({dtype()}) != dtype_of<T>) return;
+    throw ArgumentError("matmul: expected rows of " + std::string(dtype_name(dtype_of<T>)) +
+                        ", as the weights are multiplied in it, got BF16");
+  }
+
   template <typename X, typename Y>
   void multiply_as(TensorView<const X> x, TensorView<Y> y, RowLayout layout, Workspace& workspace,
                    Activation activation) const {
@@ -181,16 +220,14 @@ class PackedMatrix {
                        std::to_string(out_) + "], got " + to_string(x.shape()) + " -> " + to_string(y.shape()));
     }
     if (x.rows() == 0) return;
-    if (!std::is_same_v<X, Y> && between_dtype<T>({dtype()}) == dtype_of<T>) {
-      throw ArgumentError("matmul: expected rows of " + std::string(dtype_name(dtype_of<T>)) +
-                          ", as the weights are multiplied in it, got BF16");
-    }
+    check_rows<X>();
+    check_rows<Y>();
     if (layout == RowLayout::tiles && row_layout() != RowLayout::tiles) {
       throw ArgumentError("matmul: expected one row after another, got tiles, which are not of these weights");
     }
     constexpr bool reads = std::is_same_v<X, BFloat16>;
     kernel_->multiply({x.data(), dtype_of<X>, reads ? layout : RowLayout::rows}, x.rows(),
-                      {y.data(), dtype_of<Y>, reads ? RowLayout::rows : layout}, activation, workspace);
+                      {y.data(), dtype_of<Y>, reads ? RowLayout::rows : layout, out_}, activation, workspace);
   }
 
   std::size_t in_ = 0;
