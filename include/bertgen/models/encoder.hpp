@@ -112,19 +112,28 @@ class BasicEncoder {
   Tensor<T> forward(const PackedBatch& batch, Workspace& workspace, const std::stop_token& cancel = {},
                     ForwardRecord<T>* record = nullptr, TensorView<const T> inputs_embeds = {}) const {
     Tensor<T> hidden({batch.rows(), config_.hidden_size});
-    const std::vector<std::size_t> begins = divide(batch, static_cast<std::size_t>(workspace.threads()));
-    if (record != nullptr || begins.size() == 2) {
-      forward(batch, hidden, workspace, cancel, record, inputs_embeds);
-      return hidden;
-    }
-    workspace.for_each(begins.size() - 1, [&](std::size_t part, Workspace& own) {
-      const PackedBatch sequences = middle_sequences(batch, begins[part], begins[part + 1]);
-      const std::size_t begin = batch.offsets[begins[part]];
-      const TensorView<T> rows = hidden.view().middle_rows(begin, sequences.rows());
-      const bool given = inputs_embeds.size() != 0;
-      forward(sequences, rows, own, cancel, nullptr,
-              given ? inputs_embeds.middle_rows(begin, sequences.rows()) : inputs_embeds);
+    const std::vector<Part> parts = parts_of(batch, hidden, record == nullptr ? workspace.threads() : 0);
+    workspace.for_each(parts.size(), [&](std::size_t index, Workspace& own) {
+      const auto& [begin, sequences, rows, groups] = parts[index];
+      const TensorView<const T> given =
+          inputs_embeds.size() == 0 ? inputs_embeds : inputs_embeds.middle_rows(begin, rows.rows());
+      stack_.embeddings().forward(sequences.input_ids, sequences.token_type_ids, sequences.position_ids, rows, own,
+                                  given);
     });
+    if (record != nullptr) record->keep(hidden);
+    std::optional<AttentionRecord<T>> attentions;
+    if (record != nullptr && record->output_attentions) {
+      attentions = AttentionRecord<T>{self_attention_rows(batch)};
+    }
+    // A layer's weights stay in the last-level cache while the parts pass by, which those of all layers need not do.
+    for (const Layer<T>& layer : stack_.layers()) {
+      if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
+      workspace.for_each(parts.size(), [&](std::size_t index, Workspace& own) {
+        layer.forward(parts[index].rows, parts[index].groups, own, attentions ? &*attentions : nullptr);
+      });
+      if (record != nullptr) record->keep(hidden);
+    }
+    if (record != nullptr && attentions) record->attentions = std::move(attentions->weights);
     return hidden;
   }
   /// As transformers' forward: a row for every id, hidden by the mask or not. attention_mask and token_type_ids: as
@@ -141,22 +150,27 @@ class BasicEncoder {
   }
 
  private:
-  void forward(const PackedBatch& batch, TensorView<T> hidden, Workspace& workspace, const std::stop_token& cancel,
-               ForwardRecord<T>* record, TensorView<const T> inputs_embeds) const {
-    stack_.embeddings().forward(batch.input_ids, batch.token_type_ids, batch.position_ids, hidden, workspace,
-                                inputs_embeds);
-    if (record != nullptr) record->keep(hidden);
-    const std::vector<AttentionGroup> groups = self_attention_groups(batch);
-    std::optional<AttentionRecord<T>> attentions;
-    if (record != nullptr && record->output_attentions) {
-      attentions = AttentionRecord<T>{self_attention_rows(batch)};
+  /// Sequences that pass through a layer together, and their rows.
+  struct Part {
+    std::size_t begin;  ///< of its rows in the batch
+    PackedBatch sequences;
+    TensorView<T> rows;
+    std::vector<AttentionGroup> groups;  ///< of its rows
+  };
+  /// As divide() says for so many threads; for none, all that the batch has is one part.
+  static std::vector<Part> parts_of(const PackedBatch& batch, TensorView<T> hidden, int threads) {
+    const std::vector<std::size_t> begins =
+        threads == 0 ? std::vector<std::size_t>{0, batch.size()} : divide(batch, static_cast<std::size_t>(threads));
+    std::vector<Part> parts;
+    parts.reserve(begins.size());  // groups refer to sequences
+    for (std::size_t i = 0; i + 1 < begins.size(); ++i) {
+      const std::size_t begin = batch.offsets[begins[i]];
+      PackedBatch sequences = middle_sequences(batch, begins[i], begins[i + 1]);
+      const TensorView<T> rows = hidden.middle_rows(begin, sequences.rows());
+      parts.push_back({begin, std::move(sequences), rows, {}});
+      parts.back().groups = self_attention_groups(parts.back().sequences);
     }
-    for (const Layer<T>& layer : stack_.layers()) {
-      if (cancel.stop_requested()) throw CancelledError("encoder: cancelled");
-      layer.forward(hidden, groups, workspace, attentions ? &*attentions : nullptr);
-      if (record != nullptr) record->keep(hidden);
-    }
-    if (record != nullptr && attentions) record->attentions = std::move(attentions->weights);
+    return parts;
   }
 
   TransformerConfig config_;
